@@ -1,0 +1,1 @@
+"""Recipes of whole runs, `<dataset>/<method>.yaml`. Installed as `fastlt.configs`."""

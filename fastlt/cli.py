@@ -1,0 +1,245 @@
+"""The commands: each parses, calls one function and renders what it returns.
+
+Heavy packages are imported inside the commands that use them, so that help, `inspect` and wrong usage answer at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from fastlt import __version__
+from fastlt.errors import UserError
+
+FOLDER = click.Path(path_type=Path)
+INTERRUPTED = 130  # the shell's status for Ctrl-C
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="fastlt")
+def commands() -> None:
+    """Trains image recognisers on long-tailed data, single-label and multi-label.
+
+    Begin with `fastlt demo`, or: `fastlt build`, `fastlt train`, `fastlt eval`, `fastlt predict`. An error ends in one
+    line; `--debug` shows where it came from.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs a command; exit status 0, 1 (it failed: one line says why), 2 (used wrongly) or 130 (Ctrl-C)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        status = commands.main(arguments, prog_name="fastlt", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        status = _say("stopped", INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    except (UserError, OSError) as error:
+        if debug:
+            raise
+        status = _say(f"error: {error}", 1)
+    sys.exit(status or 0)
+
+
+def _say(line: str, status: int) -> int:
+    click.echo(line, err=True)
+    return status
+
+
+def _write_json(path: Path | None, value: dict) -> None:
+    from fastlt.files import write_text
+
+    if path:
+        write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def _console():
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 160
+    return Console(highlight=False, width=width)
+
+
+json_option = click.option("--json", "json_file", type=FOLDER, help="Also write the figures to this file.")
+set_option = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one setting.")
+
+
+@commands.command()
+@click.option("--out", type=FOLDER, default=Path("runs/demo"), show_default=True, help="Where results go.")
+@click.option("--steps", type=click.IntRange(min=1), help="Steps of each run, for a shorter or longer demo.")
+def demo(out: Path, steps: int | None) -> None:
+    """Build, train, evaluate and compare on real handwritten digits, in a few minutes on a CPU.
+
+    Example: fastlt demo
+    """
+    from fastlt.commands.demo import run_demo
+
+    run_demo(out, steps, _console())
+
+
+@commands.command()
+@click.argument("source")
+@click.option("--root", type=FOLDER, help="Folder or archive that holds the data; digits needs none.")
+@click.option("--out", type=FOLDER, required=True, help="Folder to write: train/, val/, test/.")
+@click.option("--recipe", help="none, exponential or step; default: the source's own.")
+@click.option("--imbalance", type=float, help="Largest class over the smallest, for the recipe.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--val", type=click.FloatRange(0, 1, max_open=True), help="Share of training carved off as val/.")
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the source.")
+@click.option("--shard-mb", type=float, default=256, show_default=True, help="Largest size of a shard.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes; default one a core.")
+@click.option("--max-side", type=int, help="Scale longer pictures down to this many pixels.")
+@click.option("--quality", type=int, help="Store every picture as JPEG of this quality.")
+@click.option("--raw/--encoded", default=None, help="Store pixels, or encoded files; default: as the source gives them.")
+@click.option("--on-bad", type=click.Choice(["skip", "stop"]), default="skip", show_default=True)
+@click.option("--overwrite", is_flag=True, help="Replace another data set in OUT.")
+@json_option
+def build(source, root, out, recipe, imbalance, options, json_file, **settings) -> None:
+    """Turn pictures into a long-tailed data set of HDF5 shards.
+
+    SOURCE is digits, cifar10, cifar100, corel5k or folder. A build that was stopped goes on where it was.
+
+    Example: fastlt build cifar10 --root cifar-10-python.tar.gz --out data/cifar10-lt --recipe exponential
+    --imbalance 100
+    """
+    from fastlt.commands.data import build_data_set
+
+    report = build_data_set(source, root, out, recipe, imbalance, options, _console(), **settings)
+    _write_json(json_file, report)
+
+
+@commands.command()
+@click.argument("data", type=FOLDER)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the streams.")
+@click.option("--plot", type=FOLDER, help="Draw the long tail into this .png, .svg or .pdf file.")
+@json_option
+def inspect(data: Path, seed: int, plot: Path | None, json_file: Path | None) -> None:
+    """Show the classes of a data set, its long tail, and the label distribution that each stream makes of it.
+
+    Example: fastlt inspect data/cifar10-lt
+    """
+    from fastlt.inspection import inspect as look
+    from fastlt.report.tables import data_table
+
+    found = look(data, seed)
+    _console().print(data_table(found))
+    if plot:
+        from fastlt.report.plots import save_long_tail
+
+        save_long_tail(found, plot)
+    _write_json(json_file, found.as_dict())
+
+
+@commands.command()
+@click.argument("data", type=FOLDER)
+@json_option
+def verify(data: Path, json_file: Path | None) -> None:
+    """Check every byte of a data set against its checksums.
+
+    Example: fastlt verify data/cifar10-lt
+    """
+    from fastlt.commands.data import verify_data_set
+
+    found = verify_data_set(data, _console())
+    _write_json(json_file, found)
+    if found["problems"]:
+        raise UserError(f"{data}: {len(found['faults'])} faults; build the data set again, or copy it again")
+
+
+@commands.command()
+@click.argument("recipe", required=False)
+@click.option("--out", type=FOLDER, help="Folder of the run.")
+@set_option
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in OUT.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Default: cuda if there is a GPU.")
+@click.option("--list", "list_recipes", is_flag=True, help="List the recipes and end.")
+def train(recipe, out, overrides, resume, device, list_recipes) -> None:
+    """Train a recogniser: RECIPE is a name such as digits/erm, or a YAML file of your own.
+
+    Several GPUs: torchrun --nproc-per-node 4 -m fastlt train RECIPE --out DIR
+
+    Example: fastlt train cifar10/erm --set data.path=data/cifar10-lt --set train.epochs=30 --out runs/cifar10
+    """
+    if list_recipes:
+        from fastlt.resources import list_recipes as names
+
+        click.echo("\n".join(names()))
+        return
+    if out is None or (recipe is None) is not resume:
+        raise click.UsageError("give RECIPE and --out to begin a run, or --resume and --out to go on with one")
+    from fastlt.commands.runs import train_run
+
+    train_run(recipe, out, list(overrides), resume, device, _console())
+
+
+@commands.command("eval")
+@click.argument("run", type=FOLDER)
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
+@click.option("--data", type=FOLDER, help="Another data set with the same classes.")
+@click.option("--checkpoint", type=click.Choice(["best", "last"]), help="Default: best if a validation split chose one.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]))
+@json_option
+def evaluate(run, split, data, checkpoint, device, json_file) -> None:
+    """Measure a trained run on a split, over all classes and by group.
+
+    Example: fastlt eval runs/cifar10 --split test --json test.json
+    """
+    from fastlt.commands.runs import evaluate_run
+
+    _write_json(json_file, evaluate_run(run, split, data, checkpoint, device, _console()))
+
+
+@commands.command()
+@click.argument("run", type=FOLDER)
+@click.argument("pictures", type=FOLDER, nargs=-1, required=True)
+@click.option("--out", type=FOLDER, required=True, help="CSV file to write: one row a picture, one column a class.")
+@click.option("--checkpoint", type=click.Choice(["best", "last"]))
+@click.option("--device", type=click.Choice(["cpu", "cuda"]))
+def predict(run, pictures, out, checkpoint, device) -> None:
+    """Recognise PICTURES, files or folders, with a trained run.
+
+    Example: fastlt predict runs/cifar10 photos/ --out labels.csv
+    """
+    from fastlt.commands.runs import predict_files
+
+    predict_files(run, list(pictures), out, checkpoint, device, _console())
+
+
+@commands.command()
+@click.argument("what", type=click.Choice(["reader", "loader", "index"]))
+@click.option("--data", type=FOLDER, help="Data set to read; default: photographs made into one for the occasion.")
+@json_option
+def bench(what, data, json_file) -> None:
+    """Time a part side by side with its plain counterpart: the shard reader, the loader, or a large index.
+
+    Example: fastlt bench loader --json loader.json
+    """
+    from fastlt.bench import run
+
+    _write_json(json_file, run(what, data, _console()))
+
+
+@commands.command()
+@json_option
+def doctor(json_file: Path | None) -> None:
+    """Say what is installed, on which device things run, and what to do about what is missing.
+
+    Example: fastlt doctor
+    """
+    from dataclasses import asdict
+
+    from fastlt.doctor import examine, show
+
+    findings = examine()
+    show(findings, _console())
+    _write_json(json_file, {"findings": [asdict(finding) for finding in findings]})

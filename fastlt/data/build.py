@@ -1,0 +1,202 @@
+"""From a source to shard sets: pick the images, check and store them in parallel, go on where a killed build stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from fastlt.data import layout, manifest
+from fastlt.data.item import Item, Source
+from fastlt.data.journal import Journal
+from fastlt.data.longtail import Recipe, group_limits
+from fastlt.data.pictures import Picture, Treatment
+from fastlt.data.plan import Plan, make_plans
+from fastlt.data.shard_writer import ShardWriter
+from fastlt.data.workers import prepared
+from fastlt.errors import UserError
+
+BAD_IMAGES = "bad-images.txt"
+Progress = Callable[[str, int, int], None]  # split, images done, images in all
+
+
+@dataclass
+class BuildReport:
+    """What `build` did."""
+
+    out: Path
+    splits: dict[str, dict] = field(default_factory=dict)  # the content of each dataset.json
+    bad: list[tuple[str, str, str]] = field(default_factory=list)  # split, id, reason of every unreadable image
+    warnings: list[str] = field(default_factory=list)
+    kept_shards: int = 0  # finished by an earlier run of the same build
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the bytes of a build, apart from the source and its recipe."""
+
+    seed: int
+    treatment: Treatment
+    shard_bytes: int
+    on_bad: str
+
+
+def build(
+    source: Source,
+    out: str | Path,
+    recipe: Recipe | None = None,
+    *,
+    seed: int = 0,
+    val: float | None = None,
+    shard_mb: float = 256,
+    workers: int | None = None,
+    max_side: int | None = None,
+    quality: int | None = None,
+    raw: bool | None = None,
+    on_bad: str = "skip",
+    overwrite: bool = False,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> BuildReport:
+    """Writes OUT/train, OUT/val and OUT/test; the same arguments give the same bytes for any number of workers.
+
+    recipe: default the source's own. val: share of the training images, after the recipe, that becomes `val`; default
+    the source's own. workers: processes, default one a core; `executor` takes their place, for example a Dask
+    cluster's. max_side, quality: see pictures.Treatment. raw: uint8 RGB; default only if the source gives arrays.
+    on_bad: "skip" lists unreadable images in OUT/bad-images.txt and goes on, "stop" ends at the first.
+
+    Finished splits and shards of the same build are kept. Raises UserError if OUT holds another build (unless
+    `overwrite`), a class has no image, the disk is full, or the source cannot be read.
+    """
+    out, recipe = Path(out), recipe or source.default_recipe
+    if raw is None:
+        first = next(source.items("train"), None)
+        raw = first is not None and isinstance(first.image, np.ndarray)
+    settings = Settings(seed, _treatment(raw, max_side, quality), _shard_bytes(shard_mb), on_bad)
+    if on_bad not in ("skip", "stop"):
+        raise UserError(f"on_bad is {on_bad!r}; choose skip or stop")
+    plans, warnings = make_plans(source, recipe, seed, val)
+    report = BuildReport(out, warnings=warnings)
+    journals = [Journal(out / plan.split, _fingerprint(source, recipe, settings, plan)) for plan in plans]
+    for journal in journals:
+        journal.claim(overwrite)
+    with prepared(executor, workers, settings.treatment) as prepare:
+        for plan, journal in zip(plans, journals, strict=True):
+            _build_split(source, recipe, settings, plan, journal, prepare, report, progress or (lambda *_: None))
+    _list_bad_images(report)
+    return report
+
+
+def _build_split(
+    source: Source,
+    recipe: Recipe,
+    settings: Settings,
+    plan: Plan,
+    journal: Journal,
+    prepare: Callable[[Iterator[Item]], Iterator[tuple[Item, Picture | str]]],
+    report: BuildReport,
+    progress: Progress,
+) -> None:
+    report.kept_shards += len(journal.shards)
+    if not journal.complete:
+        _write_shards(source, settings, plan, journal, prepare, progress)
+        counts = journal.counts
+        training = report.splits["train"]["counts"] if plan.split != "train" else counts
+        _check_classes(source, plan, journal)
+        journal.complete_with(
+            {
+                "name": source.name,
+                "split": plan.split,
+                "classes": source.classes,
+                "multi_label": source.multi_label,
+                "label_default": 0,
+                "encoding": "raw" if settings.treatment.raw else "encoded",
+                "records": sum(shard["records"] for shard in journal.shards),
+                "counts": counts,
+                "training_counts": training,
+                "groups": group_limits(source.multi_label),
+                "source": source.describe(),
+                "recipe": {**recipe.describe(), "seed": settings.seed, "validation": plan.val},
+                "treatment": asdict(settings.treatment),
+            }
+        )
+    report.splits[plan.split] = manifest.read_manifest(journal.folder)
+    report.bad += [(plan.split, id, reason) for id, reason in report.splits[plan.split]["bad"]]
+
+
+def _write_shards(source, settings, plan, journal, prepare, progress) -> None:
+    """Stores the images of a plan from where the journal stands."""
+    encoding = "raw" if settings.treatment.raw else "encoded"
+    results = prepare(itertools.islice(plan.items(source), journal.done, None))
+    done, upcoming = journal.done, next(results, None)
+    while upcoming is not None:
+        path = journal.folder / layout.shard_name(len(journal.shards))
+        counts, bad = np.zeros(len(source.classes), np.int64), []
+        with ShardWriter(path, encoding) as writer:
+            while upcoming is not None:
+                item, picture = upcoming
+                if isinstance(picture, str):
+                    if settings.on_bad == "stop":
+                        raise UserError(f"{plan.split}: {item.id} cannot be read ({picture}); mend it, or skip bad images")
+                    bad.append([item.id, picture])
+                elif len(writer) and writer.size + len(picture.data) > settings.shard_bytes:
+                    break
+                else:
+                    writer.append(item.id, picture, _label_entries(item))
+                    counts[list(item.labels)] += 1
+                done += 1
+                progress(plan.split, done, len(plan))
+                upcoming = next(results, None)
+            shard = writer.finish() if len(writer) else None
+        journal.add(shard, done, counts.tolist(), bad)
+
+
+def _label_entries(item: Item) -> list[tuple[int, int]]:
+    return sorted([(c, 1) for c in item.labels] + [(c, -1) for c in item.unknown])
+
+
+def _check_classes(source: Source, plan: Plan, journal: Journal) -> None:
+    """After unreadable images were left out."""
+    if not journal.shards:
+        raise UserError(f"split {plan.split} has no image that can be read; the first: {journal.bad[0] if journal.bad else '-'}")
+    if plan.split == "train" and not source.multi_label and min(journal.counts) == 0:
+        name = source.classes[journal.counts.index(0)]
+        raise UserError(f"class {name!r} has no image that can be read; add images to it or take the class out")
+
+
+def _fingerprint(source: Source, recipe: Recipe, settings: Settings, plan: Plan) -> str:
+    """Of everything that decides the bytes of a split."""
+    values = [manifest.VERSION, source.describe(), source.classes, recipe.describe(), asdict(settings), plan.digest]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _treatment(raw: bool, max_side: int | None, quality: int | None) -> Treatment:
+    if max_side is not None and max_side < 1:
+        raise UserError(f"max_side is {max_side}; give the longest side in pixels")
+    if quality is not None and not 1 <= quality <= 100:
+        raise UserError(f"quality is {quality}; JPEG takes 1 to 100")
+    if raw and quality is not None:
+        raise UserError("raw pictures have no JPEG quality; leave one of the two out")
+    return Treatment(raw, max_side, quality)
+
+
+def _shard_bytes(shard_mb: float) -> int:
+    if not shard_mb > 0:
+        raise UserError(f"shard_mb is {shard_mb}; give the largest size of a shard in MB, such as 256")
+    return int(shard_mb * 1_000_000)
+
+
+def _list_bad_images(report: BuildReport) -> None:
+    path = report.out / BAD_IMAGES
+    if not report.bad:
+        path.unlink(missing_ok=True)
+        return
+    lines = [f"{split}\t{id}\t{reason}\n" for split, id, reason in report.bad]
+    path.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
+    report.warnings.append(f"{len(report.bad)} images could not be read and were left out; {path} lists them")

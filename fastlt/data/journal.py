@@ -1,0 +1,86 @@
+"""What is finished of one split: it lets a killed build go on, and becomes dataset.json at the end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from fastlt.data import manifest
+from fastlt.data.shard_writer import file_sha256, no_room
+from fastlt.errors import UserError
+
+
+class Journal:
+    """Kept in build.json after every shard; `done` counts the planned images that are stored or known to be bad."""
+
+    def __init__(self, folder: Path, fingerprint: str):
+        self.folder, self.fingerprint = folder, fingerprint
+        self.shards: list[dict] = []
+        self.bad: list[list[str]] = []  # id, reason
+        self.counts: list[int] = []
+        self.done = 0
+        self.complete = False
+
+    def claim(self, overwrite: bool) -> None:
+        """Takes the folder: goes on with the same build, begins a new one, or raises UserError if it holds another."""
+        found = self._found()
+        if found is not None and found["fingerprint"] != self.fingerprint:
+            if not overwrite:
+                raise UserError(
+                    f"{self.folder} holds another build (other data or settings); choose another folder or overwrite it"
+                )
+            found = None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if found is not None:
+            self.shards, self.bad = found["shards"], found["bad"]
+            self.counts, self.done = found["counts"], found["done"]
+            self.complete = (self.folder / manifest.NAME).exists()
+            self._check_shards()
+        else:
+            (self.folder / manifest.NAME).unlink(missing_ok=True)
+            self._save()
+        kept = {shard["file"] for shard in self.shards}
+        for path in self.folder.glob("shard-*.h5*"):
+            if path.name not in kept:
+                path.unlink()
+
+    def add(self, shard: dict | None, done: int, counts: list[int], bad: list[list[str]]) -> None:
+        """Notes a finished shard (None: only bad images came) and what it holds."""
+        self.shards += [shard] if shard else []
+        self.bad += bad
+        self.counts = [a + b for a, b in zip(self.counts, counts, strict=True)] if self.counts else counts
+        self.done = done
+        self._save()
+
+    def complete_with(self, values: dict) -> None:
+        """Writes dataset.json, the last file of the split."""
+        values = {**values, "bad": self.bad, "shards": self.shards, "done": self.done, "fingerprint": self.fingerprint}
+        self._write(manifest.NAME, manifest.seal(values))
+        (self.folder / manifest.JOURNAL).unlink(missing_ok=True)
+        self.complete = True
+
+    def _found(self) -> dict | None:
+        if (self.folder / manifest.NAME).exists():
+            return manifest.read_manifest(self.folder)
+        try:
+            return json.loads((self.folder / manifest.JOURNAL).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise UserError(f"{self.folder / manifest.JOURNAL} is damaged; remove it to build from the start") from error
+
+    def _check_shards(self) -> None:
+        for shard in self.shards:
+            path = self.folder / shard["file"]
+            if not path.exists() or file_sha256(path) != shard["sha256"]:
+                raise UserError(f"{path} is missing or was changed since it was built; overwrite the build")
+
+    def _save(self) -> None:
+        values = {"shards": self.shards, "bad": self.bad, "counts": self.counts, "done": self.done}
+        self._write(manifest.JOURNAL, {**values, "fingerprint": self.fingerprint})
+
+    def _write(self, name: str, values: dict) -> None:
+        try:
+            manifest.write_json(self.folder / name, values)
+        except OSError as error:
+            raise no_room(self.folder / name, error) from error

@@ -1,0 +1,70 @@
+"""Labels of many images as compressed rows: 9 million images with 9,600 classes fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class LabelRows:
+    """Row i holds the classes index[indptr[i]:indptr[i + 1]] with their values; any other class has `default`.
+
+    Values: 1 positive, 0 negative, -1 unknown.
+    """
+
+    indptr: np.ndarray  # int64 [N + 1]
+    index: np.ndarray  # int32 [nnz], ascending in a row
+    value: np.ndarray  # int8 [nnz]
+    classes: int
+    default: int = 0
+
+    @classmethod
+    def from_lists(cls, rows: list[list[tuple[int, int]]], classes: int, default: int = 0) -> LabelRows:
+        """From one list of (class, value) for each image."""
+        flat = np.array([entry for row in rows for entry in row], np.int64).reshape(-1, 2)
+        indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)]).astype(np.int64)
+        return cls(indptr, flat[:, 0].astype(np.int32), flat[:, 1].astype(np.int8), classes, default)
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def counts(self) -> np.ndarray:
+        """int64 [C]: images in which each class is positive."""
+        return np.bincount(self.index[self.value == 1], minlength=self.classes).astype(np.int64)
+
+    def entries(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For the entries of the given rows [B]: which of the rows (int64 [n]), and where in `index` (int64 [n])."""
+        start = self.indptr[rows]
+        length = self.indptr[rows + 1] - start
+        row = np.repeat(np.arange(len(rows)), length)
+        within = np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length)
+        return row, np.repeat(start, length) + within
+
+    def take(self, rows: np.ndarray) -> LabelRows:
+        """The given rows [B], in that order."""
+        _, place = self.entries(rows)
+        length = self.indptr[rows + 1] - self.indptr[rows]
+        indptr = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
+        return LabelRows(indptr, self.index[place], self.value[place], self.classes, self.default)
+
+    def dense(self, rows: np.ndarray) -> np.ndarray:
+        """int8 [B, C] in {1, 0, -1}."""
+        out = np.full((len(rows), self.classes), self.default, np.int8)
+        row, place = self.entries(rows)
+        out[row, self.index[place]] = self.value[place]
+        return out
+
+    def single(self, rows: np.ndarray) -> np.ndarray:
+        """int64 [B]: the one class of each row of a single-label set."""
+        return self.index[self.indptr[rows]].astype(np.int64)
+
+    def members(self) -> tuple[np.ndarray, np.ndarray]:
+        """For every class the rows in which it is positive, ascending: (indptr int64 [C + 1], rows int64 [nnz])."""
+        positive = self.value == 1
+        classes = self.index[positive]
+        rows = np.repeat(np.arange(len(self)), np.diff(self.indptr))[positive]
+        small = classes.astype(np.uint16) if self.classes <= 1 << 16 else classes  # numpy radix-sorts 16-bit integers
+        indptr = np.concatenate([[0], np.cumsum(self.counts())]).astype(np.int64)
+        return indptr, rows[np.argsort(small, kind="stable")]

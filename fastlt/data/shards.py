@@ -1,0 +1,210 @@
+"""Reads a shard set: a batch of records by plain reads at their places, without HDF5 and without a lock."""
+
+from __future__ import annotations
+
+import os
+import resource
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from fastlt.data import layout
+from fastlt.data.labels import LabelRows
+from fastlt.data.manifest import MEND, read_manifest
+from fastlt.errors import UserError
+
+
+class ShardSet:
+    """One split on disk, open for reading by any number of threads; it may be forked.
+
+    All that is kept of an image is 33 bytes of arrays and one bit. Opening checks the manifest, the file sizes and,
+    with `check_sums`, the sums of all index and label arrays; then every record's crc32 is checked the first time
+    that it is read. Raises UserError with the file, the place and what to do.
+    """
+
+    def __init__(self, folder: str | Path, check_sums: bool = True):
+        self.folder = Path(folder)
+        self.manifest = read_manifest(self.folder)
+        self.classes: list[str] = self.manifest["classes"]
+        self.multi_label: bool = self.manifest["multi_label"]
+        self.encoding: str = self.manifest["encoding"]
+        self.counts = np.asarray(self.manifest["counts"], np.int64)
+        self.training_counts = np.asarray(self.manifest["training_counts"], np.int64)
+        self.groups = {name: (low, high) for name, (low, high) in self.manifest["groups"].items()}
+        self._check_sums = check_sums
+        self._shards: list[dict] = self.manifest["shards"]
+        self._handles: dict[int, int] = {}
+        self._handle_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+        self._first = np.cumsum([0] + [shard["records"] for shard in self._shards])  # row of each shard's first record
+        self._read_index()
+        self._seen = np.zeros((len(self) + 7) // 8, np.uint8)  # one bit a record whose crc32 was checked
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    def __enter__(self) -> ShardSet:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the files; reading opens them again."""
+        while self._handles:
+            os.close(self._handles.popitem()[1])
+
+    def read(self, indices: np.ndarray) -> list[np.ndarray]:
+        """Records of int64 [B]: uint8 [bytes] each when encoded, uint8 [H, W, 3] when raw; not writable.
+
+        Raises UserError for a record that is damaged, IndexError outside 0..len - 1.
+        """
+        rows = self._rows(indices)
+        shard = self._shard_of(rows)
+        start = self._offset[rows + shard]
+        size = self._offset[rows + shard + 1] - start
+        records = self._fetch(shard.tolist(), start.tolist(), size.tolist())
+        if self._check_sums:
+            self._check_records(rows, records)
+        arrays = [np.frombuffer(record, np.uint8) for record in records]
+        if self.encoding == "raw":
+            sides = self._shape[rows].tolist()
+            return [array.reshape(h, w, 3) for array, (h, w) in zip(arrays, sides, strict=True)]
+        return arrays
+
+    def shapes(self, indices: np.ndarray) -> np.ndarray:
+        """int32 [B, 2]: height and width in pixels, after EXIF orientation."""
+        return self._shape[self._rows(indices)]
+
+    def labels(self, indices: np.ndarray) -> np.ndarray:
+        """int64 [B] when single-label, else int8 [B, C] in {1, 0, -1}; -1 is unknown."""
+        rows = self._rows(indices)
+        return self._labels.dense(rows) if self.multi_label else self._labels.single(rows)
+
+    def class_members(self) -> tuple[np.ndarray, np.ndarray]:
+        """For every class its positive images, ascending: (indptr int64 [C + 1], index int64 [nnz])."""
+        return self._labels.members()
+
+    def ids(self, indices: np.ndarray) -> list[str]:
+        rows = self._rows(indices)
+        shards = self._shard_of(rows)
+        place = [self._shards[s]["arrays"][layout.IDS] for s in shards.tolist()]
+        start = [p["at"] + p["width"] * i for p, i in zip(place, (rows - self._first[shards]).tolist(), strict=True)]
+        raw = self._fetch(shards.tolist(), start, [p["width"] for p in place])
+        return [name.rstrip(b"\0").decode("utf-8", "surrogateescape") for name in raw]
+
+    def _rows(self, indices: np.ndarray) -> np.ndarray:
+        rows = np.asarray(indices, np.int64)
+        if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
+            raise IndexError(f"image {rows.min()}..{rows.max()} asked of {self.folder}, which has {len(self)}")
+        return rows
+
+    def _shard_of(self, rows: np.ndarray) -> np.ndarray:
+        return np.searchsorted(self._first, rows, side="right") - 1
+
+    def _fetch(self, shard: list[int], start: list[int], size: list[int]) -> list[bytes]:
+        handles = {s: self._handles.get(s) for s in set(shard)}
+        passing = []  # handles beyond the limit of open files, closed at the end
+        try:
+            for s, handle in handles.items():
+                handles[s] = self._open(s, passing) if handle is None else handle
+            records = [os.pread(handles[s], n, at) for s, n, at in zip(shard, size, start, strict=True)]
+        finally:
+            for handle in passing:
+                os.close(handle)
+        if list(map(len, records)) != size:
+            raise UserError(f"{self.folder}: a shard became shorter since it was opened; {MEND}")
+        return records
+
+    def _open(self, shard: int, passing: list[int]) -> int:
+        path = self.folder / self._shards[shard]["file"]
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise UserError(f"{path} cannot be opened: {error.strerror}; {MEND}") from error
+        if len(self._handles) >= self._handle_limit or self._handles.setdefault(shard, handle) != handle:
+            passing.append(handle)  # no room to keep it, or another thread was first
+        return handle
+
+    def _check_records(self, rows: np.ndarray, records: list[bytes]) -> None:
+        byte, bit = rows >> 3, np.left_shift(1, rows & 7).astype(np.uint8)
+        for i in np.flatnonzero((self._seen[byte] & bit) == 0).tolist():
+            if zlib.crc32(records[i]) != self._crc32[rows[i]]:
+                raise UserError(self.damage(int(rows[i])))
+        np.bitwise_or.at(self._seen, byte, bit)
+
+    def damage(self, row: int) -> str:
+        """Says which record is damaged, and where."""
+        shard = int(self._shard_of(np.asarray(row)))
+        name, at = self._shards[shard]["file"], int(self._offset[row + shard])
+        (id,) = self.ids([row])
+        return f"{self.folder / name}: record {row - self._first[shard]} ({id}) at byte {at} is damaged; {MEND}"
+
+    def _read_index(self) -> None:
+        """Fills the arrays of all shards, joined; `_offset` has one more entry a shard than it has records."""
+        parts = [self._read_arrays(number) for number in range(len(self._shards))]
+        joined = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
+        self._offset, self._crc32 = joined["offset"], joined["crc32"]
+        self._shape = np.stack([joined["height"], joined["width"]], axis=1)
+        self._labels = LabelRows(
+            np.concatenate([[0], np.cumsum(joined["label_length"])]).astype(np.int64),
+            joined["label_index"], joined["label_value"], len(self.classes), self.manifest["label_default"],
+        )  # fmt: skip
+
+    def _read_arrays(self, number: int) -> dict[str, np.ndarray]:
+        """The small arrays of one shard, checked; `offset` counts from the start of the file."""
+        shard = self._shards[number]
+        path = self.folder / shard["file"]
+        handle = self._checked_handle(path, shard)
+        try:
+            arrays = {name: self._read_array(handle, path, shard, name) for name in layout.ARRAYS}
+        finally:
+            os.close(handle)
+        self._check_arrays(path, shard, arrays)
+        labels = np.diff(arrays.pop("label_indptr").astype(np.int64))
+        return {
+            "offset": arrays["offset"].astype(np.int64) + shard["arrays"][layout.BYTES]["at"],
+            "crc32": arrays["crc32"],
+            "height": arrays["height"].astype(np.int32),
+            "width": arrays["width"].astype(np.int32),
+            "label_length": labels.astype(np.int32),
+            "label_index": arrays["label_index"].astype(np.int32),
+            "label_value": arrays["label_value"],
+        }
+
+    def _checked_handle(self, path: Path, shard: dict) -> int:
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise UserError(f"{path} cannot be opened: {error.strerror}; {MEND}") from error
+        size = os.fstat(handle).st_size
+        if size != shard["bytes"]:
+            os.close(handle)
+            raise UserError(f"{path} has {size} bytes where {shard['bytes']} were written; {MEND}")
+        return handle
+
+    def _read_array(self, handle: int, path: Path, shard: dict, name: str) -> np.ndarray:
+        place, kind = shard["arrays"][name], np.dtype(layout.ARRAYS[name])
+        data = os.pread(handle, place["length"] * kind.itemsize, place["at"])
+        damaged = self._check_sums and zlib.crc32(data) != place["crc32"]
+        if damaged or len(data) != place["length"] * kind.itemsize:
+            raise UserError(f"{path}: array {name!r} at byte {place['at']} is damaged; {MEND}")
+        return np.frombuffer(data, kind)
+
+    def _check_arrays(self, path: Path, shard: dict, arrays: dict[str, np.ndarray]) -> None:
+        """Holds even for a file whose sums were forged: no array leads outside another."""
+        records, stored = shard["records"], shard["arrays"][layout.BYTES]["length"]
+        lengths = {"crc32": records, "height": records, "width": records}
+        fits = all(len(arrays[name]) == length for name, length in lengths.items())
+        fits = fits and _rises(arrays["offset"], records, stored)
+        fits = fits and _rises(arrays["label_indptr"], records, len(arrays["label_index"]))
+        fits = fits and len(arrays["label_value"]) == len(arrays["label_index"])
+        fits = fits and bool((arrays["label_index"] < len(self.classes)).all())
+        if not fits:
+            raise UserError(f"{path}: its arrays do not fit together, so `fastlt build` did not write it; {MEND}")
+
+
+def _rises(values: np.ndarray, count: int, end: int) -> bool:
+    """Whether `values` are `count` + 1 bounds that go from 0 to `end` and never fall."""
+    ends = len(values) == count + 1 and values[0] == 0 and values[-1] == end
+    return bool(ends and (values[1:] >= values[:-1]).all())

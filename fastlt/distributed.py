@@ -1,0 +1,99 @@
+"""Several processes under torchrun: who this one is, and what they exchange beside gradients."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among all: `rank` of `count`, on `device`."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+
+@contextmanager
+def join(device: str | None = None) -> Iterator[Ranks]:
+    """Joins the processes that torchrun started (gloo on the CPU, nccl on GPUs); alone without torchrun.
+
+    The group is left again at the end, also after an error.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    place = torch.device(kind, local) if kind == "cuda" else torch.device(kind)
+    if kind == "cuda":
+        torch.cuda.set_device(place)
+    if count == 1:
+        yield Ranks(0, 1, place)
+        return
+    dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+    try:
+        yield Ranks(dist.get_rank(), count, place)
+    finally:
+        dist.destroy_process_group()
+
+
+def broadcast_buffers(module: nn.Module) -> None:
+    """Gives every rank rank 0's buffers, such as the running statistics of batch norm."""
+    if dist.is_initialized():
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)
+
+
+def mean(values: Tensor) -> Tensor:
+    """The average over ranks of a tensor that each of them has."""
+    if not dist.is_initialized():
+        return values
+    values = values.clone()
+    dist.all_reduce(values)
+    return values / dist.get_world_size()
+
+
+def global_mean(total: Tensor, count: Tensor) -> Tensor:
+    """`total / count` over all ranks, scaled so that DistributedDataParallel's average over ranks gives the mean.
+
+    `total` (a sum, with gradients) and `count` are this rank's own. Zero where nothing counts.
+    """
+    count = count.detach().to(total.dtype)
+    if dist.is_initialized():
+        count = count.clone()
+        dist.all_reduce(count)
+        total = total * dist.get_world_size()
+    return total / torch.clamp(count, min=1)
+
+
+def gather(values: object) -> list:
+    """Every rank's picklable `values`, on every rank, in the order of ranks."""
+    if not dist.is_initialized():
+        return [values]
+    out: list = [None] * dist.get_world_size()
+    dist.all_gather_object(out, values)
+    return out
+
+
+def barrier() -> None:
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def any_rank(flag: bool, device: torch.device) -> bool:
+    """Whether the flag is set on any rank; every rank must ask at the same step."""
+    if not dist.is_initialized():
+        return flag
+    value = torch.tensor([float(flag)], device=device)
+    dist.all_reduce(value)
+    return bool(value.item())

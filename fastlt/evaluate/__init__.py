@@ -1,0 +1,1 @@
+"""How good a recogniser is, by class and by group of classes."""

@@ -1,0 +1,308 @@
+"""Shards + streams + augmentation + a DALI graph -> Batch.
+
+fastlt owns order, length and epochs; DALI never sees an end. For every step a producer thread reads the records and
+draws the augmentation parameters ahead; DALI decodes and augments them in its own threads. What a step holds is a pure
+function of (seed, step, bad images), so nothing here has a state that a checkpoint must keep but those two.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from fastlt import augment, dali, hashing, streams
+from fastlt.batch import Batch, StreamSpec
+from fastlt.config import DataConfig, PipelineConfig
+from fastlt.errors import UserError
+from fastlt.replacement import Replacement
+
+
+class Records(Protocol):
+    """Where pictures and labels come from: `ShardSet`, or files to predict."""
+
+    encoding: str
+
+    def __len__(self) -> int: ...
+    def read(self, indices: np.ndarray) -> list[np.ndarray]: ...
+    def shapes(self, indices: np.ndarray) -> np.ndarray: ...
+    def ids(self, indices: np.ndarray) -> list[str]: ...
+    def labels(self, indices: np.ndarray) -> np.ndarray: ...
+    def class_members(self) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which part of the global batch is loaded here, and where it goes."""
+
+    rank: int = 0
+    ranks: int = 1
+    device: torch.device = torch.device("cpu")
+    half: bool = False  # float16 images
+
+
+@dataclass(frozen=True)
+class Part:
+    """This rank's share of one stream."""
+
+    name: str
+    spec: StreamSpec
+    stream: streams.Stream
+    batch: int  # over all ranks
+    view_keys: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The host side of one step: for each graph what DALI is fed, and for each stream what it shows."""
+
+    inputs: list[list]
+    position: dict[str, np.ndarray]
+    index: dict[str, np.ndarray]
+
+
+class Window:
+    """The steps prepared ahead of their use, filled by one thread and bounded in number."""
+
+    def __init__(self, prepare: Callable[[int], Prepared], start: int, depth: int) -> None:
+        self._prepare, self._next, self._depth = prepare, start, depth
+        self._oldest = start
+        self._ready: dict[int, Prepared] = {}
+        self._error: BaseException | None = None
+        self._open = True
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._fill, name="fastlt-loader", daemon=True)
+        self._thread.start()
+
+    def get(self, step: int) -> Prepared:
+        """Waits until `step` is there. Raises what preparing it raised."""
+        with self._changed:
+            self._changed.wait_for(lambda: step in self._ready or self._error)
+            if step in self._ready:
+                return self._ready[step]
+            raise self._error
+
+    def drop_before(self, step: int) -> None:
+        with self._changed:
+            for old in [number for number in self._ready if number < step]:
+                del self._ready[old]
+            self._oldest = step
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        with self._changed:
+            self._open = False
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _fill(self) -> None:
+        try:
+            while self._wait_for_room():
+                prepared = self._prepare(self._next)
+                with self._changed:
+                    self._ready[self._next] = prepared
+                    self._next += 1
+                    self._changed.notify_all()
+        except BaseException as error:  # handed to whoever waits in `get`
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()
+
+    def _wait_for_room(self) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._open or self._next < self._oldest + self._depth)
+            return self._open
+
+
+class Loader:
+    """An endless iterator of `Batch` from step 0 or where `seek` says; a context manager that leaves no thread behind.
+
+    Streams and views that share a graph are concatenated into one DALI pipeline and split as views of its output.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        specs: dict[str, StreamSpec],
+        pipeline: PipelineConfig,
+        batch: int,
+        seed: int,
+        data: DataConfig,
+        placement: Placement | None = None,
+    ) -> None:
+        self.records, self.data, self.place = records, data, placement or Placement()
+        members = records.class_members()
+        self.parts = [_part(name, spec, members, len(records), batch, seed) for name, spec in specs.items()]
+        for part in self.parts:
+            _check_batch(part, self.place.ranks)
+        self.graphs = _by_graph(self.parts, pipeline)
+        self.replacement = Replacement(records, members, data.max_bad_images)
+        self.step = 0
+        self._pipelines: list = []
+        self._window: Window | None = None
+
+    def epoch_length(self, name: str) -> int:
+        """Positions of one epoch of the stream `name`."""
+        return next(part.stream.epoch_length for part in self.parts if part.name == name)
+
+    @property
+    def bad_images(self) -> set[int]:
+        return self.replacement.bad
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self.close()
+
+    def __iter__(self) -> Loader:
+        return self
+
+    def __next__(self) -> Batch:
+        """The batch of the present step. Raises UserError when too many pictures do not decode."""
+        while True:
+            if self._window is None:
+                self._start()
+            try:
+                outputs = [pipeline.run()[0] for pipeline in self._pipelines]
+                break
+            except RuntimeError as error:
+                self._set_aside_bad_images(error)
+        prepared = self._window.get(self.step)
+        batch = self._assemble(prepared, outputs)
+        self.step += 1
+        self._window.drop_before(self.step)
+        return batch
+
+    def seek(self, step: int, bad_images: set[int]) -> None:
+        """Goes on at `step`, with the bad images of a checkpoint."""
+        self.close()
+        self.step = step
+        self.replacement.forget_all_but(bad_images)
+
+    def close(self) -> None:
+        """Ends the threads; a later `next` starts them again at the present step."""
+        window, self._window = self._window, None
+        self._pipelines = []
+        if window is not None:
+            window.close()
+
+    def _start(self) -> None:
+        first = self.step
+        self._window = Window(self._prepare, first, depth=self.data.prefetch + 2)
+        threads = max(1, self.data.threads // len(self.graphs))
+        window = self._window
+        for number, (config, parts) in enumerate(self.graphs):
+            feed = _Feed(window, number, first)
+            self._pipelines.append(self._pipeline(config, self._rows(parts), threads, feed))
+
+    def _pipeline(self, config: PipelineConfig, batch: int, threads: int, feed):
+        device = self.place.device
+        return dali.build(
+            config,
+            batch=batch,
+            encoding=self.records.encoding,
+            device="gpu" if device.type == "cuda" else "cpu",
+            device_id=device.index if device.type == "cuda" else None,
+            threads=threads,
+            prefetch=self.data.prefetch,
+            source=feed,
+            half=self.place.half,
+        )
+
+    def _rows(self, parts: list[Part]) -> int:
+        return sum(len(part.view_keys) * part.batch // self.place.ranks for part in parts)
+
+    def _prepare(self, step: int) -> Prepared:
+        position, index = {}, {}
+        for part in self.parts:
+            start, count = streams.rank_part(step, part.batch, self.place.rank, self.place.ranks)
+            position[part.name] = np.arange(start, start + count)
+            index[part.name] = self.replacement(part.stream.indices(start, count))
+        inputs = [self._inputs(config, parts, position, index) for config, parts in self.graphs]
+        return Prepared(inputs, position, index)
+
+    def _inputs(self, config, parts: list[Part], position, index) -> list:
+        """[pictures, parameter, parameter ...]: the views of each stream one after the other."""
+        pictures: list[np.ndarray] = []
+        drawn: list[dict[str, np.ndarray]] = []
+        module = augment.load(config.name)
+        for part in parts:
+            rows = self.records.read(index[part.name])
+            shapes = self.records.shapes(index[part.name])
+            for key in part.view_keys:
+                pictures += rows
+                drawn.append(module.parameters(config, key, position[part.name], shapes))
+        return [pictures, *(np.concatenate([d[name] for d in drawn]) for name in sorted(drawn[0]))]
+
+    def _assemble(self, prepared: Prepared, outputs: list) -> Batch:
+        images = {}
+        for (_, parts), output in zip(self.graphs, outputs, strict=True):
+            pixels = dali.to_torch(output).permute(0, 3, 1, 2)  # channels-last memory, no copy
+            sizes = [len(part.view_keys) * part.batch // self.place.ranks for part in parts]
+            for part, rows in zip(parts, pixels.split(sizes), strict=True):
+                images[part.name] = rows if part.spec.views == 1 else rows.unflatten(0, (part.spec.views, -1))
+        labels = {name: self._to_device(self.records.labels(index)) for name, index in prepared.index.items()}
+        return Batch(
+            images=images,
+            labels=labels,
+            position={name: torch.from_numpy(rows) for name, rows in prepared.position.items()},
+            index={name: torch.from_numpy(rows) for name, rows in prepared.index.items()},
+        )
+
+    def _to_device(self, array: np.ndarray) -> torch.Tensor:
+        tensor = torch.from_numpy(array)
+        if self.place.device.type == "cpu":
+            return tensor
+        return tensor.pin_memory().to(self.place.device, non_blocking=True)
+
+    def _set_aside_bad_images(self, error: RuntimeError) -> None:
+        """Finds the pictures of this step that DALI cannot decode, and begins the step again without them."""
+        prepared = self._window.get(self.step)
+        shown = np.unique(np.concatenate(list(prepared.index.values())))
+        self.close()
+        bad = [int(i) for i in shown if not dali.decodes(self.records.read(np.array([i]))[0], self.records.encoding)]
+        if not bad:
+            raise error
+        self.replacement.set_aside(bad)
+
+
+class _Feed:
+    """What DALI calls for the inputs of one graph, batch after batch."""
+
+    def __init__(self, window: Window, graph: int, start: int) -> None:
+        self.window, self.graph, self.start = window, graph, start
+
+    def __call__(self, info) -> list:
+        return self.window.get(self.start + info.iteration).inputs[self.graph]
+
+
+def _part(name: str, spec: StreamSpec, members, size: int, batch: int, seed: int) -> Part:
+    stream = streams.build(spec.stream, members, size, hashing.key(seed, "stream", name))
+    views = tuple(hashing.key(seed, "augment", name, view) for view in range(spec.views))
+    return Part(name, spec, stream, round(batch * spec.batch_share), views)
+
+
+def _by_graph(parts: list[Part], default: PipelineConfig) -> list[tuple[PipelineConfig, list[Part]]]:
+    graphs: list[tuple[PipelineConfig, list[Part]]] = []
+    for part in parts:
+        config = part.spec.pipeline or default
+        found = next((members for known, members in graphs if known == config), None)
+        if found is None:
+            graphs.append((config, [part]))
+        else:
+            found.append(part)
+    return graphs
+
+
+def _check_batch(part: Part, ranks: int) -> None:
+    streams.rank_part(0, part.batch, 0, ranks)
+    if part.batch > part.stream.epoch_length and part.spec.stream.sampling != "sequential":
+        raise UserError(
+            f"train.batch {part.batch} is larger than the data: one epoch of stream {part.name} has "
+            f"{part.stream.epoch_length} images; choose a smaller batch"
+        )

@@ -1,0 +1,1 @@
+"""The training loop and its parts: optimiser, schedule, precision, averaged weights, checkpoints, ranks."""

@@ -1,0 +1,294 @@
+"""The training loop: it knows no method by name and never waits for the device inside a step."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from fastlt import distributed, hashing, methods, streams
+from fastlt.batch import Batch
+from fastlt.config import RunConfig
+from fastlt.data.shards import ShardSet
+from fastlt.errors import UserError
+from fastlt.evaluate.metrics import evaluate
+from fastlt.evaluate.scoring import score
+from fastlt.loader import Loader, Placement
+from fastlt.methods.base import Progress, TrainingSet
+from fastlt.train import checkpoint, optim, precision, schedule
+from fastlt.train.clock import Clock
+from fastlt.train.display import Display, headline
+from fastlt.train.ema import AveragedWeights
+from fastlt.train.interrupt import Interrupted, StopRequest
+from fastlt.train.run_folder import RunFolder
+
+
+def train(config: RunConfig, folder: RunFolder, ranks: distributed.Ranks, resume: bool, display: Display) -> dict:
+    """Trains to the end, evaluates the chosen checkpoint, and returns the summary.
+
+    Raises UserError for what the user can mend and Interrupted after Ctrl-C.
+    """
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    with contextlib.ExitStack() as stack:
+        records = stack.enter_context(ShardSet(config.data.path / "train"))
+        validation = _open_if_there(stack, config.data.path / "val")
+        trainer = Trainer(config, folder, ranks, records, validation, display)
+        stack.callback(trainer.close)
+        if resume:
+            trainer.restore(checkpoint.load(folder.last))
+        trainer.run()
+        return trainer.summary()
+
+
+def _open_if_there(stack: contextlib.ExitStack, path: Path) -> ShardSet | None:
+    return stack.enter_context(ShardSet(path)) if (path / "dataset.json").exists() else None
+
+
+class Trainer:
+    """One run from its config: the model, the streams, and the state that a checkpoint keeps."""
+
+    def __init__(self, config, folder, ranks, records: ShardSet, validation: ShardSet | None, display) -> None:
+        self.config, self.folder, self.ranks, self.display = config, folder, ranks, display
+        self.records, self.validation = records, validation
+        self.precision = precision.choose(config.train.precision, ranks.device)
+        self.precision.activate()
+        self.data = TrainingSet.of(records)
+        self.method = methods.build(config, self.data, ranks.device, display.say)
+        self.loader = Loader(
+            records,
+            self.method.streams,
+            config.pipeline,
+            config.train.batch,
+            config.seed,
+            config.data,
+            Placement(ranks.rank, ranks.count, ranks.device, half=self.precision.dtype == torch.float16),
+        )
+        _check_parts(config.train.batch, ranks.count, config.train.accumulate)
+        self._set_length()
+        self.step = 0
+        self.optimizer = optim.build(
+            optim.parameter_groups(self.method.param_groups(), config.optimizer), config.optimizer, ranks.device
+        )
+        self.scaler = self.precision.scaler()
+        self.ema = AveragedWeights(self.method, config.train.ema) if config.train.ema else None
+        self.parallel = self.method
+        if ranks.count > 1:
+            self.parallel = DistributedDataParallel(self.method, broadcast_buffers=False)
+        self.sums: dict[str, Tensor] = {}
+        self.best: dict | None = None
+        self.whole, self.window = Clock(), Clock()
+
+    def _set_length(self) -> None:
+        train = self.config.train
+        self.epoch_length = self.loader.epoch_length(self.method.epoch_of)
+        self.steps_per_epoch = self.epoch_length / train.batch
+        self.steps = train.steps or streams.steps_of(train.epochs, self.epoch_length, train.batch)
+
+    def run(self) -> None:
+        """Every remaining step, with logging, validation and checkpoints where they are due."""
+        self.method.train()
+        self.display.begin(self.step, self.steps, [str(self.precision)])
+        with StopRequest() as stop, self.loader:
+            while self.step < self.steps:
+                self._timed_step()
+                if self._due(self.config.train.log_every):
+                    self._log()
+                if self._validation_due():
+                    self._validate()
+                if self._due(self.config.train.checkpoint_every) or self._stopping(stop):
+                    self.save()
+                if stop.requested and self._stopping(stop):
+                    raise Interrupted(f"stopped after step {self.step} of {self.steps}")
+
+    def _timed_step(self) -> None:
+        begin = time.perf_counter()
+        batch = next(self.loader)
+        fed = time.perf_counter()
+        self.train_step(batch)
+        self.step += 1
+        end = time.perf_counter()
+        for clock in (self.whole, self.window):
+            clock.add(end - begin, fed - begin, self.config.train.batch)
+        self.display.advance(self.step)
+
+    def train_step(self, batch: Batch) -> None:
+        """One update. Nothing in here reads a value back from the device."""
+        torch.manual_seed(hashing.key(self.config.seed, "step", self.step, self.ranks.rank) >> 1)
+        now = self.progress()
+        parts = batch.parts(self.config.train.accumulate)
+        for number, part in enumerate(parts):
+            last = number == len(parts) - 1
+            with contextlib.nullcontext() if last else self._no_sync(), self.precision.autocast():
+                terms = self.parallel(part, now)
+            with contextlib.nullcontext() if last else self._no_sync():
+                self.scaler.scale(sum(terms.values()) / len(parts)).backward()
+            self._accumulate(terms, len(parts))
+        self._update()
+
+    def _no_sync(self):
+        return self.parallel.no_sync() if self.parallel is not self.method else contextlib.nullcontext()
+
+    def _update(self) -> None:
+        factor = schedule.factor(self.config.schedule, self.step, self.steps, self.steps_per_epoch)
+        schedule.apply(self.optimizer, factor, self.config.optimizer.lr)
+        if self.config.train.clip_norm:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.method.parameters(), self.config.train.clip_norm, foreach=True)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        if self.ema:
+            self.ema.update(self.method)
+
+    def _accumulate(self, terms: dict[str, Tensor], parts: int) -> None:
+        for name, value in terms.items():
+            value = value.detach().float() / parts
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+
+    def progress(self) -> Progress:
+        return Progress(self.step, self.steps, self.step / self.steps_per_epoch, self.steps / self.steps_per_epoch)
+
+    def _due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self.steps
+
+    def _stopping(self, stop: StopRequest) -> bool:
+        """Alone: as soon as asked. Several ranks agree where they meet anyway, at a logged step."""
+        if self.ranks.count == 1:
+            return stop.requested
+        if self._due(self.config.train.log_every):
+            stop.requested = distributed.any_rank(stop.requested, self.ranks.device)
+            return stop.requested
+        return False
+
+    def _validation_due(self) -> bool:
+        every = self.config.train.evaluate_every
+        if self.validation is None:
+            return False
+        if self.step == self.steps or every is None:
+            return self.step == self.steps
+        epochs = self.step / self.steps_per_epoch / every
+        return math.floor(epochs) > math.floor((self.step - 1) / self.steps_per_epoch / every)
+
+    def _log(self) -> None:
+        """Reads the summed terms back: the one place where the host waits for the device."""
+        first = (self.step - 1) // self.config.train.log_every * self.config.train.log_every
+        names = sorted(self.sums)
+        stacked = torch.stack([self.sums[name] for name in names]) / (self.step - first)
+        means = dict(zip(names, distributed.mean(stacked).tolist(), strict=True))
+        self.sums = {}
+        if not all(math.isfinite(value) for value in means.values()):
+            raise UserError(
+                f"the loss is not finite at step {self.step} ({means}); lower optimizer.lr, lengthen schedule.warmup "
+                "or set train.clip_norm; the last checkpoint is kept"
+            )
+        rate = self.optimizer.param_groups[0]["lr"]
+        self._write(
+            {"step": self.step, "epoch": round(self.step / self.steps_per_epoch, 4), "lr": rate, "terms": means}
+            | self.window.rates
+        )
+        self.window = Clock()
+
+    def _write(self, row: dict) -> None:
+        if self.ranks.is_first:
+            self.folder.append(row)
+            self.display.row(row)
+
+    def _validate(self) -> None:
+        found = self.measure(self.validation, "validation")
+        self._write({"step": self.step, "split": "val"} | headline(found))
+        name = "mAP" if self.data.multi_label else "top1"
+        if self.best is None or found[name] > self.best["value"]:
+            self.best = {"step": self.step, "metric": name, "value": found[name]}
+            self._save_to(self.folder.best)
+
+    def measure(self, records: ShardSet, title: str) -> dict:
+        """The metrics of a split with the averaged weights where there are any."""
+        distributed.broadcast_buffers(self.method)
+        with self.ema.swapped(self.method) if self.ema else contextlib.nullcontext(), self.precision.autocast():
+            scores = score(self.method, records, self.config, self.ranks, self.display.ticker(title))
+        return evaluate(
+            scores, records.labels(np.arange(len(records))), self.data.counts, self.data.groups, self.data.classes
+        )
+
+    def save(self) -> None:
+        """Writes `last.pt`; all ranks take part."""
+        self._save_to(self.folder.last)
+
+    def _save_to(self, path: Path) -> None:
+        distributed.broadcast_buffers(self.method)
+        bad = sorted(set().union(*distributed.gather(self.loader.bad_images)))
+        sums = {name: distributed.mean(value) for name, value in self.sums.items()}
+        if self.ranks.is_first:
+            checkpoint.save(path, self._state(bad, sums))
+        distributed.barrier()
+
+    def _state(self, bad: list[int], sums: dict[str, Tensor]) -> dict:
+        return {
+            "step": self.step,
+            "config": self.config.model_dump(mode="json"),
+            "data": self.data.as_dict(),
+            "model": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "ema": self.ema.state_dict() if self.ema else None,
+            "sums": sums,
+            "bad_images": bad,
+            "best": self.best,
+        }
+
+    def restore(self, state: dict) -> None:
+        """Goes on from a checkpoint. Raises UserError if it is of another model or data set."""
+        if TrainingSet(**state["data"]) != self.data:
+            raise UserError(f"{self.folder.last} was trained on another data set than {self.config.data.path}")
+        checkpoint.check_matches(state["model"], self.method.state_dict(), self.folder.last)
+        self.method.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.ema:
+            self.ema.load_state_dict(state["ema"])
+        self.sums = {name: value.to(self.ranks.device) for name, value in state["sums"].items()}
+        self.best, self.step = state["best"], state["step"]
+        self.loader.seek(self.step, set(state["bad_images"]))
+        if self.ranks.is_first:
+            self.folder.forget_after(self.step)
+
+    def summary(self) -> dict:
+        """What the run came to, beside the metrics of its splits."""
+        return {
+            "dataset": self.data.name,
+            "method": self.config.method.name,
+            "stream": self.config.method.stream.sampling,
+            "backbone": self.config.model.backbone,
+            "steps": self.step,
+            "epochs": round(self.step / self.steps_per_epoch, 3),
+            "training_images": len(self.records),
+            **self.whole.rates,
+            "device": device_name(self.ranks.device),
+            "ranks": self.ranks.count,
+            "precision": self.precision.name,
+            "bad_images": len(self.loader.bad_images),
+            "best": self.best,
+        }
+
+    def close(self) -> None:
+        self.loader.close()
+        self.display.end()
+
+
+def device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _check_parts(batch: int, ranks: int, parts: int) -> None:
+    if (batch // ranks) % parts:
+        raise UserError(
+            f"train.batch {batch} over {ranks} ranks cannot be cut into train.accumulate = {parts} equal parts; "
+            f"choose a multiple of {ranks * parts}"
+        )

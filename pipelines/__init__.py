@@ -1,0 +1,1 @@
+"""DALI graphs, one file a recipe of augmentation. Installed as `fastlt.pipelines`."""

@@ -1,0 +1,206 @@
+"""What a step holds is a pure function of (seed, step, bad images): the same for any ranks, threads and prefetch."""
+
+import gc
+import os
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from fastlt.batch import StreamSpec
+from fastlt.config import DataConfig, PipelineConfig, StreamConfig
+from fastlt.data.shards import ShardSet
+from fastlt.errors import UserError
+from fastlt.loader import Loader, Placement
+
+PIPELINE = PipelineConfig(name="crop_flip", size=32, pad=3, grayscale=0.3, cutout=8)
+SPECS = {
+    "uniform": StreamSpec(),
+    "balanced": StreamSpec(StreamConfig(sampling="class_balanced"), views=2),
+    "plain": StreamSpec(pipeline=PipelineConfig(name="evaluate", size=24)),
+}
+BATCH = 16
+
+
+@pytest.fixture(scope="module")
+def records(digits):
+    with ShardSet(digits / "train") as opened:
+        yield opened
+
+
+def loader_of(records, specs=SPECS, ranks=1, rank=0, threads=1, prefetch=1, seed=0, **data):
+    settings = DataConfig(path=".", threads=threads, prefetch=prefetch, **data)
+    return Loader(records, specs, PIPELINE, BATCH, seed, settings, Placement(rank, ranks))
+
+
+def steps(loader, count, first=0):
+    loader.seek(first, loader.bad_images)
+    return [next(loader) for _ in range(count)]
+
+
+def assert_same(one, other):
+    for name in SPECS:
+        assert torch.equal(one.index[name], other.index[name])
+        assert torch.equal(one.labels[name], other.labels[name])
+        assert torch.equal(one.images[name], other.images[name])
+
+
+def test_a_batch_is_channels_last_and_says_what_it_shows(records):
+    with loader_of(records) as loader:
+        batch = next(loader)
+    assert batch.images["uniform"].shape == (BATCH, 3, 32, 32)
+    assert batch.images["uniform"].is_contiguous(memory_format=torch.channels_last)
+    assert batch.images["balanced"].shape == (2, BATCH, 3, 32, 32)
+    assert batch.images["plain"].shape == (BATCH, 3, 24, 24)
+    for name in SPECS:
+        assert batch.labels[name].tolist() == records.labels(batch.index[name].numpy()).tolist()
+        assert batch.position[name].tolist() == list(range(BATCH))
+
+
+def test_two_views_differ_and_two_streams_are_independent(records):
+    with loader_of(records) as loader:
+        first, second = next(loader).images["balanced"]
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("ranks", [2, 4, 8])
+def test_the_global_batch_is_the_same_for_any_number_of_ranks(records, ranks):
+    with loader_of(records) as loader:
+        whole = steps(loader, 2, first=5)
+    parts = []
+    for rank in range(ranks):
+        with loader_of(records, ranks=ranks, rank=rank) as loader:
+            parts.append(steps(loader, 2, first=5))
+    for step in range(2):
+        for name in SPECS:
+            views = 1 if name == "balanced" else 0
+            joined = torch.cat([part[step].images[name] for part in parts], dim=views)
+            assert torch.equal(joined, whole[step].images[name])
+            assert torch.equal(torch.cat([part[step].index[name] for part in parts]), whole[step].index[name])
+
+
+@pytest.mark.parametrize(("threads", "prefetch"), [(2, 1), (1, 3), (4, 4)])
+def test_threads_and_prefetch_change_nothing(records, threads, prefetch):
+    with loader_of(records) as plain, loader_of(records, threads=threads, prefetch=prefetch) as other:
+        for _ in range(4):
+            assert_same(next(plain), next(other))
+
+
+def test_any_step_can_be_entered_at_once(records):
+    with loader_of(records) as loader:
+        running = steps(loader, 6)
+        for first in (5, 2):
+            assert_same(steps(loader, 1, first)[0], running[first])
+
+
+def test_a_batch_stays_what_it_was_while_later_ones_are_loaded(records):
+    with loader_of(records) as loader:
+        kept = next(loader)
+        before = kept.images["uniform"].clone()
+        steps(loader, 6, first=1)
+    assert torch.equal(kept.images["uniform"], before)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads and files in /proc")
+def test_leaving_early_leaks_no_thread_and_no_file(records):
+    def held():
+        gc.collect()
+        return threading.active_count(), len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
+
+    for _ in range(2):  # what libraries keep for themselves
+        with loader_of(records) as loader:
+            next(loader)
+    before = held()
+    for _ in range(5):
+        with loader_of(records) as loader:
+            next(loader)
+        with pytest.raises(KeyError), loader_of(records) as loader:
+            next(loader)
+            raise KeyError
+    assert held() == before
+
+
+def test_an_error_while_reading_reaches_the_caller(records, monkeypatch):
+    def fail(indices):
+        raise UserError("shard-00000.h5 is damaged")
+
+    with loader_of(records) as loader:
+        monkeypatch.setattr(records, "read", fail)
+        with pytest.raises(UserError, match="is damaged"):
+            next(loader)
+
+
+def test_a_batch_larger_than_the_data_or_uneven_over_ranks_is_refused(records):
+    data = DataConfig(path=".")
+    with pytest.raises(UserError, match=f"train.batch 4096 is larger than the data: .* {len(records)} images"):
+        Loader(records, {"main": StreamSpec()}, PIPELINE, 4096, 0, data)
+    with pytest.raises(UserError, match="batch 16 is not divisible by 3 ranks"):
+        loader_of(records, ranks=3)
+
+
+class Damaged:
+    """A shard set some of whose pictures no decoder reads."""
+
+    def __init__(self, records, broken):
+        self._records, self.broken = records, set(broken)
+
+    def __getattr__(self, name):
+        return getattr(self._records, name)
+
+    def __len__(self):
+        return len(self._records)
+
+    def read(self, indices):
+        rows = zip(indices.tolist(), self._records.read(indices), strict=True)
+        return [row[: len(row) // 3] if index in self.broken else row for index, row in rows]
+
+
+MAIN = {"main": StreamSpec(StreamConfig(sampling="class_balanced"))}
+
+
+def test_pictures_that_do_not_decode_are_replaced_by_others_of_their_class(records):
+    with loader_of(records, MAIN) as loader:
+        shown = next(loader)
+        broken = shown.index["main"][[3, 7]].tolist()
+    with loader_of(Damaged(records, broken), MAIN) as loader:
+        mended = next(loader)
+        assert loader.bad_images == set(broken)
+    same = [i for i in range(BATCH) if shown.index["main"][i].item() not in broken]
+    assert torch.equal(mended.images["main"][same], shown.images["main"][same])
+    assert torch.equal(mended.labels["main"], shown.labels["main"])
+    assert not set(mended.index["main"].tolist()) & set(broken)
+
+
+def test_the_list_of_bad_pictures_is_all_that_resuming_needs(records):
+    damaged = Damaged(records, range(0, len(records), 9))
+    with loader_of(damaged, MAIN) as loader:
+        running = [next(loader) for _ in range(6)]
+        known = set(loader.bad_images)
+    with loader_of(damaged, MAIN) as loader:
+        loader.seek(4, known)
+        assert torch.equal(next(loader).images["main"], running[4].images["main"])
+
+
+def test_too_many_bad_pictures_stop_the_run_with_their_names(records):
+    damaged = Damaged(records, range(0, len(records), 2))
+    with loader_of(damaged, MAIN, max_bad_images=3) as loader, pytest.raises(UserError, match=r"\.png.*max_bad_images"):
+        next(loader)
+
+
+def test_a_class_without_any_readable_picture_is_named(records):
+    starts, images = records.class_members()
+    damaged = Damaged(records, images[starts[9] : starts[10]].tolist())
+    with loader_of(damaged, MAIN) as loader, pytest.raises(UserError, match="nor does any other of its class"):
+        for _ in range(len(records)):
+            next(loader)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_shard_set_is_read_alike_after_a_fork(records):
+    here = np.concatenate(records.read(np.arange(4)))
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.write(writer, bytes([np.array_equal(np.concatenate(records.read(np.arange(4))), here)]))
+        os._exit(0)
+    assert os.read(reader, 1) == b"\x01"
