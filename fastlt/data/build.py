@@ -1,25 +1,27 @@
-"""From a source to shard sets: pick the images, check and store them in parallel, go on where a killed build stopped."""
+"""From a source to shard sets: pick images, store them in parallel, go on where a killed build stopped."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from fastlt.data import layout, manifest
-from fastlt.data.item import Item, Source
-from fastlt.data.journal import Journal
+from fastlt.data import manifest
+from fastlt.data.item import Source
+from fastlt.data.journal import Journal, discard
 from fastlt.data.longtail import Recipe, group_limits
 from fastlt.data.pictures import Picture, Treatment
 from fastlt.data.plan import Plan, make_plans
-from fastlt.data.shard_writer import ShardWriter
-from fastlt.data.workers import prepared
+from fastlt.data.shard_writer import no_room
+from fastlt.data.split_writer import SplitWriter
+from fastlt.data.workers import Prepare, prepared
 from fastlt.errors import UserError
 
 BAD_IMAGES = "bad-images.txt"
@@ -45,6 +47,10 @@ class Settings:
     treatment: Treatment
     shard_bytes: int
     on_bad: str
+
+    @property
+    def encoding(self) -> str:
+        return "raw" if self.treatment.raw else "encoded"
 
 
 def build(
@@ -84,6 +90,7 @@ def build(
     plans, warnings = make_plans(source, recipe, seed, val)
     report = BuildReport(out, warnings=warnings)
     journals = [Journal(out / plan.split, _fingerprint(source, recipe, settings, plan)) for plan in plans]
+    _clear_other_splits(out, plans, overwrite)
     for journal in journals:
         journal.claim(overwrite)
     with prepared(executor, workers, settings.treatment) as prepare:
@@ -99,72 +106,71 @@ def _build_split(
     settings: Settings,
     plan: Plan,
     journal: Journal,
-    prepare: Callable[[Iterator[Item]], Iterator[tuple[Item, Picture | str]]],
+    prepare: Prepare,
     report: BuildReport,
     progress: Progress,
 ) -> None:
     report.kept_shards += len(journal.shards)
     if not journal.complete:
         _write_shards(source, settings, plan, journal, prepare, progress)
-        counts = journal.counts
-        training = report.splits["train"]["counts"] if plan.split != "train" else counts
         _check_classes(source, plan, journal)
-        journal.complete_with(
-            {
-                "name": source.name,
-                "split": plan.split,
-                "classes": source.classes,
-                "multi_label": source.multi_label,
-                "label_default": 0,
-                "encoding": "raw" if settings.treatment.raw else "encoded",
-                "records": sum(shard["records"] for shard in journal.shards),
-                "counts": counts,
-                "training_counts": training,
-                "groups": group_limits(source.multi_label),
-                "source": source.describe(),
-                "recipe": {**recipe.describe(), "seed": settings.seed, "validation": plan.val},
-                "treatment": asdict(settings.treatment),
-            }
-        )
+        training = report.splits["train"]["counts"] if plan.split != "train" else journal.counts
+        journal.complete_with({**_description(source, recipe, settings, plan, journal), "training_counts": training})
     report.splits[plan.split] = manifest.read_manifest(journal.folder)
     report.bad += [(plan.split, id, reason) for id, reason in report.splits[plan.split]["bad"]]
 
 
-def _write_shards(source, settings, plan, journal, prepare, progress) -> None:
+def _write_shards(
+    source: Source, settings: Settings, plan: Plan, journal: Journal, prepare: Prepare, progress: Progress
+) -> None:
     """Stores the images of a plan from where the journal stands."""
-    encoding = "raw" if settings.treatment.raw else "encoded"
-    results = prepare(itertools.islice(plan.items(source), journal.done, None))
-    done, upcoming = journal.done, next(results, None)
-    while upcoming is not None:
-        path = journal.folder / layout.shard_name(len(journal.shards))
-        counts, bad = np.zeros(len(source.classes), np.int64), []
-        with ShardWriter(path, encoding) as writer:
-            while upcoming is not None:
-                item, picture = upcoming
-                if isinstance(picture, str):
-                    if settings.on_bad == "stop":
-                        raise UserError(f"{plan.split}: {item.id} cannot be read ({picture}); mend it, or skip bad images")
-                    bad.append([item.id, picture])
-                elif len(writer) and writer.size + len(picture.data) > settings.shard_bytes:
-                    break
-                else:
-                    writer.append(item.id, picture, _label_entries(item))
-                    counts[list(item.labels)] += 1
-                done += 1
-                progress(plan.split, done, len(plan))
-                upcoming = next(results, None)
-            shard = writer.finish() if len(writer) else None
-        journal.add(shard, done, counts.tolist(), bad)
+    remaining = itertools.islice(plan.items(source), journal.done, None)
+    with SplitWriter(journal, settings.encoding, len(source.classes), settings.shard_bytes) as writer:
+        for item, picture in prepare(remaining):
+            if isinstance(picture, Picture):
+                writer.add(item, picture)
+            elif settings.on_bad == "skip":
+                writer.add_bad(item, picture)
+            else:
+                raise UserError(f"{plan.split}: {item.id} is unreadable ({picture}); mend it or skip bad images")
+            progress(plan.split, writer.done, len(plan))
+        writer.finish()
 
 
-def _label_entries(item: Item) -> list[tuple[int, int]]:
-    return sorted([(c, 1) for c in item.labels] + [(c, -1) for c in item.unknown])
+def _description(source: Source, recipe: Recipe, settings: Settings, plan: Plan, journal: Journal) -> dict:
+    return {
+        "name": source.name,
+        "split": plan.split,
+        "classes": source.classes,
+        "multi_label": source.multi_label,
+        "label_default": 0,
+        "encoding": settings.encoding,
+        "records": sum(shard["records"] for shard in journal.shards),
+        "counts": journal.counts,
+        "groups": group_limits(source.multi_label),
+        "source": source.describe(),
+        "recipe": {**recipe.describe(), "seed": settings.seed, "validation": plan.val},
+        "treatment": asdict(settings.treatment),
+    }
+
+
+def _clear_other_splits(out: Path, plans: list[Plan], overwrite: bool) -> None:
+    """A split of an earlier build must not pass for one of this build."""
+    for split in {"train", "val", "test"} - {plan.split for plan in plans}:
+        folder = out / split
+        if manifest.begun(folder):
+            if not overwrite:
+                raise UserError(f"{folder} holds another build; choose another folder or overwrite it")
+            discard(folder, set(), everything=True)
+            with contextlib.suppress(OSError):  # something of the user's is in it
+                folder.rmdir()
 
 
 def _check_classes(source: Source, plan: Plan, journal: Journal) -> None:
     """After unreadable images were left out."""
     if not journal.shards:
-        raise UserError(f"split {plan.split} has no image that can be read; the first: {journal.bad[0] if journal.bad else '-'}")
+        first = ": ".join(journal.bad[0])
+        raise UserError(f"split {plan.split} has no image that can be read ({first} ...); mend the images")
     if plan.split == "train" and not source.multi_label and min(journal.counts) == 0:
         name = source.classes[journal.counts.index(0)]
         raise UserError(f"class {name!r} has no image that can be read; add images to it or take the class out")
@@ -198,5 +204,9 @@ def _list_bad_images(report: BuildReport) -> None:
         path.unlink(missing_ok=True)
         return
     lines = [f"{split}\t{id}\t{reason}\n" for split, id, reason in report.bad]
-    path.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
+    try:
+        path.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise no_room(path, error) from error
     report.warnings.append(f"{len(report.bad)} images could not be read and were left out; {path} lists them")

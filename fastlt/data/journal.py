@@ -22,27 +22,23 @@ class Journal:
         self.complete = False
 
     def claim(self, overwrite: bool) -> None:
-        """Takes the folder: goes on with the same build, begins a new one, or raises UserError if it holds another."""
-        found = self._found()
+        """Takes the folder: goes on with the same build, or begins a new one, as `overwrite` always does.
+
+        Raises UserError if it holds another build or the same one damaged, and if it cannot be made.
+        """
+        found = None if overwrite else self._found()
         if found is not None and found["fingerprint"] != self.fingerprint:
-            if not overwrite:
-                raise UserError(
-                    f"{self.folder} holds another build (other data or settings); choose another folder or overwrite it"
-                )
-            found = None
-        self.folder.mkdir(parents=True, exist_ok=True)
+            raise UserError(
+                f"{self.folder} holds another build (other data or settings); choose another or overwrite it"
+            )
         if found is not None:
             self.shards, self.bad = found["shards"], found["bad"]
             self.counts, self.done = found["counts"], found["done"]
             self.complete = (self.folder / manifest.NAME).exists()
             self._check_shards()
-        else:
-            (self.folder / manifest.NAME).unlink(missing_ok=True)
-            self._save()
-        kept = {shard["file"] for shard in self.shards}
-        for path in self.folder.glob("shard-*.h5*"):
-            if path.name not in kept:
-                path.unlink()
+        discard(self.folder, {shard["file"] for shard in self.shards}, everything=found is None)
+        if found is None:
+            self._begin()
 
     def add(self, shard: dict | None, done: int, counts: list[int], bad: list[list[str]]) -> None:
         """Notes a finished shard (None: only bad images came) and what it holds."""
@@ -59,6 +55,13 @@ class Journal:
         (self.folder / manifest.JOURNAL).unlink(missing_ok=True)
         self.complete = True
 
+    def _begin(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{self.folder} cannot be made: {error.strerror}; choose another folder") from error
+        self._save()
+
     def _found(self) -> dict | None:
         if (self.folder / manifest.NAME).exists():
             return manifest.read_manifest(self.folder)
@@ -67,7 +70,7 @@ class Journal:
         except FileNotFoundError:
             return None
         except ValueError as error:
-            raise UserError(f"{self.folder / manifest.JOURNAL} is damaged; remove it to build from the start") from error
+            raise UserError(f"{self.folder / manifest.JOURNAL} is damaged; remove it to start again") from error
 
     def _check_shards(self) -> None:
         for shard in self.shards:
@@ -84,3 +87,12 @@ class Journal:
             manifest.write_json(self.folder / name, values)
         except OSError as error:
             raise no_room(self.folder / name, error) from error
+
+
+def discard(folder: Path, kept: set[str], everything: bool) -> None:
+    """Removes the shards that are not kept and what a killed build began; `everything`: the manifests as well."""
+    for name in (manifest.NAME, manifest.JOURNAL) if everything else ():
+        (folder / name).unlink(missing_ok=True)
+    for path in (*folder.glob("shard-*.h5*"), *folder.glob("*.json.tmp")):
+        if path.name not in kept:
+            path.unlink()

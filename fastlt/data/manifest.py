@@ -45,6 +45,11 @@ def seal(values: dict) -> dict:
     return {**values, "checksum": _checksum(values)}
 
 
+def begun(folder: Path) -> bool:
+    """Whether a build wrote to this folder, finished or not."""
+    return (folder / NAME).exists() or (folder / JOURNAL).exists()
+
+
 def read_manifest(folder: Path) -> dict:
     """The checked content of folder/dataset.json.
 

@@ -43,7 +43,7 @@ def make_plans(source: Source, recipe: Recipe, seed: int, val: float | None) -> 
     """
     val = _val_share(source, val)
     if source.multi_label and recipe.name != "none":
-        raise UserError(f"recipe {recipe.name} needs one label an image, and {source.name} has several; use recipe none")
+        raise UserError(f"recipe {recipe.name} needs one label an image, {source.name} has several; use recipe none")
     labels, digest = _scan(source, "train")
     kept = choose(recipe, labels, source.name, seed)
     in_val = kept[carve(labels.take(kept), val, seed)] if val else kept[:0]
@@ -91,7 +91,7 @@ def _check_classes(source: Source, counts: np.ndarray) -> list[str]:
     if not empty:
         return []
     if not source.multi_label:
-        raise UserError(f"class {empty[0]!r} has no image in the training split; add images to it or take the class out")
+        raise UserError(f"class {empty[0]!r} has no image in the training split; add some or take the class out")
     shown = ", ".join(empty[:5]) + (" ..." if len(empty) > 5 else "")
     return [f"{len(empty)} of {len(counts)} classes have no positive training image: {shown}"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -17,7 +18,11 @@ from fastlt.data.pictures import Picture
 from fastlt.errors import UserError
 
 BLOCK = 8 << 20  # bytes copied or hashed at a time
-NO_ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "files may not be so large"}  # fmt: skip
+NO_ROOM = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "files may not grow so large",
+}
 
 
 class ShardWriter:
@@ -35,16 +40,17 @@ class ShardWriter:
         self._columns: dict[str, list] = {name: [] for name in (*layout.ARRAYS, layout.IDS)}
         self._columns["offset"].append(0)
         self._columns["label_indptr"].append(0)
-        self._file = open(self._side, "w+b", buffering=1 << 20)  # noqa: SIM115 - closed by __exit__
+        try:
+            self._file = open(self._side, "w+b", buffering=1 << 20)  # noqa: SIM115 - closed by __exit__
+        except OSError as error:
+            raise no_room(path, error) from error
 
     def __enter__(self) -> ShardWriter:
         return self
 
     def __exit__(self, *_) -> None:
-        try:
+        with contextlib.suppress(OSError):  # its buffer found no room, which was reported before
             self._file.close()
-        except OSError:  # its buffer found no room, which was reported before
-            pass
         self._side.unlink(missing_ok=True)
         self._aside.unlink(missing_ok=True)
 
@@ -139,4 +145,4 @@ def file_sha256(path: Path) -> str:
 def no_room(path: Path, error: Exception) -> UserError:
     """What to tell the user when writing `path` failed."""
     reason = NO_ROOM.get(getattr(error, "errno", None), f"writing failed ({str(error).splitlines()[0]})")
-    return UserError(f"{path}: {reason}; make room and run the same command again, it goes on after the last whole shard")
+    return UserError(f"{path}: {reason}; make room and run the same command again: it goes on after the last shard")

@@ -35,7 +35,7 @@ class ShardSet:
         self._check_sums = check_sums
         self._shards: list[dict] = self.manifest["shards"]
         self._handles: dict[int, int] = {}
-        self._handle_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+        self._handle_limit = _open_files() // 2
         self._first = np.cumsum([0] + [shard["records"] for shard in self._shards])  # row of each shard's first record
         self._read_index()
         self._seen = np.zeros((len(self) + 7) // 8, np.uint8)  # one bit a record whose crc32 was checked
@@ -200,8 +200,19 @@ class ShardSet:
         fits = fits and _rises(arrays["label_indptr"], records, len(arrays["label_index"]))
         fits = fits and len(arrays["label_value"]) == len(arrays["label_index"])
         fits = fits and bool((arrays["label_index"] < len(self.classes)).all())
+        if fits and self.encoding == "raw":
+            pixels = arrays["height"].astype(np.uint64) * arrays["width"]
+            fits = bool((np.diff(arrays["offset"]) == 3 * pixels).all())
+        if fits and not self.multi_label:
+            fits = len(arrays["label_index"]) == records and bool((np.diff(arrays["label_indptr"]) == 1).all())
         if not fits:
             raise UserError(f"{path}: its arrays do not fit together, so `fastlt build` did not write it; {MEND}")
+
+
+def _open_files() -> int:
+    """How many files this process may have open."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 1 << 16 if limit == resource.RLIM_INFINITY else limit
 
 
 def _rises(values: np.ndarray, count: int, end: int) -> bool:

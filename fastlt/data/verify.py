@@ -32,7 +32,7 @@ def verify(folder: str | Path, progress: Callable[[str, int, int], None] | None 
     Raises UserError only if there is no data set at all.
     """
     folder, report = Path(folder), VerifyReport()
-    inside = [folder / s for s in SPLITS if (folder / s / manifest.NAME).exists() or (folder / s / manifest.JOURNAL).exists()]
+    inside = [path for split in SPLITS if manifest.begun(path := folder / split)]
     alone = (folder / manifest.NAME).exists() or not inside
     for split in [folder] if alone else inside:
         try:

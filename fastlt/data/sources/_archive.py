@@ -32,7 +32,9 @@ def _read_members(archive: tarfile.TarFile, root: Path, wanted: Callable[[str], 
     for member in archive:
         path = PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
-            raise UserError(f"{root} has the unsafe member {member.name!r}; fetch the data set from where it is published")
+            raise UserError(
+                f"{root} has the unsafe member {member.name!r}; fetch the data set from where it is published"
+            )
         name = "/".join(path.parts[1:])  # below the one folder that the archive holds
         if member.isfile() and wanted(name):
             files[name] = archive.extractfile(member).read()
@@ -43,4 +45,6 @@ def require(files: dict[str, bytes], names: list[str], root: Path, what: str) ->
     """Raises UserError naming the first file that is missing."""
     for name in names:
         if name not in files:
-            raise UserError(f"{root} has no {name}, which {what} consists of; give the data set's own folder or archive")
+            raise UserError(
+                f"{root} has no {name}, which {what} consists of; give the data set's own folder or archive"
+            )

@@ -38,9 +38,11 @@ class _Unpickler(pickle.Unpickler):
 
 
 def load(data: bytes, place: str) -> dict[str, object]:
-    """The dict that `data` pickles, its keys as text. Raises UserError, naming `place`, for anything beyond the list."""
+    """The dict that `data` pickles, keys as text. Raises UserError, naming `place`, for anything beyond the list."""
     try:
         value = _Unpickler(io.BytesIO(data), encoding="bytes").load()
         return {key.decode() if isinstance(key, bytes) else key: entry for key, entry in value.items()}
     except Exception as error:  # a hostile or damaged pickle can raise anything
-        raise UserError(f"{place} is refused: {error or type(error).__name__}; fetch it from where it is published") from error
+        raise UserError(
+            f"{place} is refused: {error or type(error).__name__}; fetch it from where it is published"
+        ) from error

@@ -13,7 +13,7 @@ from fastlt.errors import UserError
 
 
 class Source:
-    """A folder or tar archive with train.json, test.json (samples[{image_name, image_labels}], labels[]) and images/."""
+    """A folder or tar archive: train.json, test.json (samples[{image_name, image_labels}], labels[]), images/."""
 
     name = "corel5k"
     multi_label = True

@@ -36,7 +36,9 @@ class Source:
         for split in self.splits:
             for name in _subfolders(self._folder(split)):
                 if name not in self.classes:
-                    raise UserError(f"{self._folder(split) / name} is a class that {self._folder('train')} does not have")
+                    raise UserError(
+                        f"{self._folder(split) / name} is a class that {self._folder('train')} does not have"
+                    )
 
     def items(self, split: str) -> Iterator[Item]:
         folder = self._folder(split)

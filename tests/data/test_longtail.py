@@ -1,0 +1,75 @@
+"""Class sizes as published for the long-tailed CIFAR sets, and which images stay."""
+
+import numpy as np
+import pytest
+
+from fastlt.data.labels import LabelRows
+from fastlt.data.longtail import Recipe, choose, class_sizes, group_limits, group_of
+from fastlt.errors import UserError
+
+
+def balanced(classes, size):
+    return LabelRows.from_lists([[(c, 1)] for c in range(classes) for _ in range(size)], classes)
+
+
+def test_cifar10_lt_has_the_published_size_of_every_class():
+    sizes = class_sizes(Recipe("exponential", 100), np.full(10, 5000))
+    assert sizes.tolist() == [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
+    assert sizes.sum() == 12406
+
+
+@pytest.mark.parametrize(
+    ("classes", "largest", "imbalance", "total"),
+    [
+        (10, 5000, 10, 20431), (10, 5000, 50, 13996), (10, 5000, 100, 12406), (10, 5000, 200, 11203),
+        (100, 500, 10, 19573), (100, 500, 50, 12608), (100, 500, 100, 10847), (100, 500, 200, 9502),
+    ],
+)  # fmt: skip
+def test_published_totals(classes, largest, imbalance, total):
+    assert class_sizes(Recipe("exponential", imbalance), np.full(classes, largest)).sum() == total
+
+
+@pytest.mark.parametrize(("imbalance", "groups"), [(10, (69, 31, 0)), (50, (41, 41, 18)), (100, (35, 35, 30))])
+def test_published_groups_of_cifar100_lt(imbalance, groups):
+    sizes = class_sizes(Recipe("exponential", imbalance), np.full(100, 500))
+    found = group_of(sizes, group_limits(multi_label=False))
+    assert tuple(len(found.get(name, ())) for name in ("many", "medium", "few")) == groups
+    assert ("few" in found) == (groups[2] > 0), "an empty group is absent"
+
+
+def test_group_means_of_cifar100_lt():
+    sizes = class_sizes(Recipe("exponential", 100), np.full(100, 500))
+    means = {name: sizes[classes].mean() for name, classes in group_of(sizes, group_limits(False)).items()}
+    assert {name: round(mean, 1) for name, mean in means.items()} == {"many": 252.1, "medium": 49.1, "few": 10.2}
+
+
+def test_step():
+    sizes = class_sizes(Recipe("step", 100), np.full(10, 5000))
+    assert sizes.tolist() == [5000] * 5 + [50] * 5
+
+
+def test_group_limits_at_their_edges():
+    counts = np.array([101, 100, 20, 19, 0])
+    single, multi = (group_of(counts, group_limits(kind)) for kind in (False, True))
+    assert {name: c.tolist() for name, c in single.items()} == {"many": [0], "medium": [1, 2], "few": [3, 4]}
+    assert {name: c.tolist() for name, c in multi.items()} == {"head": [0, 1], "medium": [2], "tail": [3, 4]}
+
+
+def test_a_class_never_gets_more_images_than_it_has():
+    assert class_sizes(Recipe("exponential", 4), np.array([100, 3, 100])).tolist() == [100, 3, 25]
+
+
+def test_choice_depends_on_data_set_imbalance_and_seed_only():
+    labels, recipe = balanced(10, 60), Recipe("exponential", 20)
+    kept = choose(recipe, labels, "made", seed=0)
+    assert np.array_equal(kept, choose(recipe, labels, "made", seed=0))
+    assert (np.diff(kept) > 0).all()
+    assert labels.take(kept).counts().tolist() == class_sizes(recipe, labels.counts()).tolist()
+    for other in (choose(recipe, labels, "made", seed=1), choose(recipe, labels, "else", seed=0)):
+        assert len(other) == len(kept) and not np.array_equal(other, kept)
+
+
+@pytest.mark.parametrize(("name", "imbalance"), [("exponental", 10), ("step", 0.5), ("step", float("nan"))])
+def test_wrong_recipes(name, imbalance):
+    with pytest.raises(UserError):
+        Recipe(name, imbalance)

@@ -1,0 +1,117 @@
+"""The bundled digits, folders of pictures, and how sources are opened."""
+
+import io
+
+import numpy as np
+import pytest
+from made_sources import encoded, pixels
+from PIL import Image
+
+from fastlt.data.sources import open_source, source_names
+from fastlt.errors import UserError
+
+
+def counts(source, split="train"):
+    return np.bincount([c for item in source.items(split) for c in item.labels], minlength=len(source.classes))
+
+
+def test_every_source_can_be_named():
+    assert source_names() == ["cifar10", "cifar100", "corel5k", "digits", "folder"]
+
+
+class TestDigits:
+    def test_single_digits_are_the_ones_of_scikit_learn_split_by_class(self):
+        source = open_source("digits")
+        assert counts(source).sum() + counts(source, "test").sum() == 1797
+        assert counts(source, "test").min() >= 40
+        for item in list(source.items("train"))[::200]:
+            assert Image.open(io.BytesIO(item.image)).size == (32, 32)
+
+    def test_no_picture_is_in_both_splits(self):
+        source = open_source("digits")
+        train, test = ({item.image for item in source.items(split)} for split in ("train", "test"))
+        assert len(train) == 1347 and not train & test
+
+    def test_scenes_are_long_tailed_and_their_labels_co_occur(self):
+        source = open_source("digits", form="scenes")
+        found = counts(source)
+        assert (np.diff(found) < 0).all() and found[0] > 50 * found[9] and found[9] >= 5
+        rows = np.zeros((2000, 10), bool)
+        for row, item in zip(rows, source.items("train"), strict=True):
+            assert 1 <= len(item.labels) <= 4
+            row[list(item.labels)] = True
+        with_companion = (rows[:, 5] & rows[:, 4]).sum() / rows[:, 5].sum()
+        assert with_companion > 2 * rows[:, 4].mean()
+
+    def test_test_scenes_show_every_digit_equally(self):
+        found = counts(open_source("digits", form="scenes"), "test")
+        assert found.min() > 0.6 * found.max()
+
+    def test_scenes_show_the_digits_that_their_labels_name(self):
+        """As many separate bright cells as digits, at least one for each label."""
+        source = open_source("digits", form="scenes")
+        for item in list(source.items("train"))[:200]:
+            scene = np.asarray(Image.open(io.BytesIO(item.image)))
+            cells = scene.reshape(2, 32, 2, 32).max(axis=(1, 3)) > 100
+            assert scene.shape == (64, 64) and len(item.labels) <= cells.sum() <= 4
+
+    @pytest.mark.parametrize("form", ["single", "scenes"])
+    def test_seed_decides_everything(self, form):
+        def content(seed):
+            return [
+                (item.id, item.image, item.labels) for item in open_source("digits", form=form, seed=seed).items("test")
+            ]
+
+        assert content(0) == content(0) != content(1)
+
+
+def fill(folder, names):
+    for number, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded(pixels(number)))
+
+
+class TestFolder:
+    def test_sub_folders_are_classes(self, tmp_path):
+        fill(tmp_path, ["cat/2.png", "cat/1.PNG", "ant/deep/er/3.jpg", "ant/notes.txt", ".hidden/4.png", "cat/.5.png"])
+        source = open_source("folder", tmp_path)
+        assert source.classes == ["ant", "cat"] and source.splits == ("train",) and source.default_val == 0.1
+        found = [(item.id, item.labels) for item in source.items("train")]
+        assert found == [("ant/deep/er/3.jpg", (0,)), ("cat/1.PNG", (1,)), ("cat/2.png", (1,))]
+
+    def test_splits_may_stand_above_the_classes(self, tmp_path):
+        fill(tmp_path, ["train/a/1.png", "train/b/1.png", "val/a/2.png", "test/b/3.png"])
+        source = open_source("folder", tmp_path)
+        assert source.splits == ("train", "val", "test") and source.default_val == 0.0
+        assert [item.labels for item in source.items("test")] == [(1,)]
+
+    def test_a_class_that_training_does_not_have_is_named(self, tmp_path):
+        fill(tmp_path, ["train/a/1.png", "test/b/3.png"])
+        with pytest.raises(UserError, match="test/b"):
+            open_source("folder", tmp_path)
+
+    def test_a_folder_without_classes(self, tmp_path):
+        with pytest.raises(UserError, match="no sub-folder"):
+            open_source("folder", tmp_path)
+
+
+class TestWrongUse:
+    def test_the_nearest_name_is_offered(self):
+        with pytest.raises(UserError, match="did you mean cifar10"):
+            open_source("cifar_10", "x")
+
+    def test_unknown_option(self):
+        with pytest.raises(UserError, match="no option 'shape'; it has form, seed"):
+            open_source("digits", shape="scenes")
+
+    @pytest.mark.parametrize("name", ["cifar10", "cifar100", "corel5k", "folder"])
+    def test_missing_folder_is_named(self, name, tmp_path):
+        with pytest.raises(UserError, match="nowhere does not exist"):
+            open_source(name, tmp_path / "nowhere")
+        with pytest.raises(UserError, match="needs the folder"):
+            open_source(name)
+
+    def test_wrong_form(self):
+        with pytest.raises(UserError, match="single or scenes"):
+            open_source("digits", form="triple")
