@@ -1,1 +1,30 @@
-"""What is timed, and the plain PyTorch baseline it is timed against. Installed as `fastlt.bench`."""
+"""What is timed, side by side with its plain counterpart in one run. Installed as `fastlt.bench`."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+SUBJECTS = ("reader", "loader", "index")
+
+
+def run(subject: str, data: Path | None, console: Console) -> dict:
+    """Times one of SUBJECTS and prints its cases; returns {"machine": ..., "cases": [{"name", ...figures}]}."""
+    from fastlt.bench.machine import describe_machine
+
+    cases = importlib.import_module(f"fastlt.bench.{subject}").cases(data)
+    found = {"subject": subject, "machine": describe_machine(), "cases": cases}
+    console.print(_table(subject, cases))
+    return found
+
+
+def _table(subject: str, cases: list[dict]) -> Table:
+    table = Table(title=f"{subject}: medians", title_justify="left", box=None, pad_edge=False)
+    for name in cases[0]:
+        table.add_column(name.replace("_", " "), justify="left" if name == "name" else "right")
+    for case in cases:
+        table.add_row(*(f"{value:,.4g}" if isinstance(value, float) else str(value) for value in case.values()))
+    return table

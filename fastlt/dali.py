@@ -1,8 +1,9 @@
-"""Builds DALI pipelines around the graphs of `fastlt.pipelines`, and takes their output to torch."""
+"""Building DALI pipelines from recipes, and their outputs as tensors. Everything else about DALI is in the recipes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Literal
 
 import numpy as np
@@ -11,88 +12,90 @@ from fastlt import augment
 from fastlt.config import PipelineConfig
 from fastlt.errors import UserError
 
-Device = Literal["cpu", "gpu"]
-
 
 def build(
     config: PipelineConfig,
     batch: int,
     encoding: Literal["encoded", "raw"],
-    device: Device,
+    device: Literal["cpu", "gpu"],
     device_id: int | None,
     threads: int,
     prefetch: int,
     source: Callable,
     half: bool = False,
 ):
-    """A pipeline whose only output is float [B, size, size, 3] of `config`'s graph.
+    """A `nvidia.dali.Pipeline` whose `run()[0]` is one batch [batch, size, size, 3].
 
-    `source(info)` is called for each batch and gives [pictures, parameter, ...], the parameters in the order of their
-    sorted names. With `device="gpu"` and no `device_id` the pipeline can be serialised but not run.
+    `source(info)` is called with a `nvidia.dali.types.BatchInfo` for every batch and returns
+    [pictures, parameter, parameter ...], the parameters in the order of their sorted names. With `device_id` None and
+    device "gpu" the pipeline can be defined and serialised on a machine without a GPU, not run.
     """
-    fn, pipeline_def, types = _dali()
-    module = augment.load(config.name)
-    names = _parameter_types(module, config, types)
+    dali = _dali()
+    recipe = augment.load(config.name)
+    kinds = parameter_dtypes(config)
+    types = {"int32": dali.types.INT32, "float32": dali.types.FLOAT}
 
-    def graph():
-        pictures, *fed = fn.external_source(
+    def define():
+        pictures, *rest = dali.fn.external_source(
             source=source,
-            num_outputs=1 + len(names),
+            num_outputs=1 + len(kinds),
             batch=True,
             batch_info=True,
-            dtype=[types.UINT8, *names.values()],
-            layout=["HWC" if encoding == "raw" else "", *[""] * len(names)],
+            dtype=[dali.types.UINT8, *[types[kind] for kind in kinds.values()]],
+            layout=["HWC" if encoding == "raw" else "", *[""] * len(kinds)],
         )
-        return module.graph(config, pictures, dict(zip(names, fed, strict=True)), device, encoding, half)
+        parameters = {name: rest[place] for place, name in enumerate(kinds)}
+        return recipe.graph(config, pictures, parameters, device, encoding, half)
 
-    conditional = bool(config.rand_augment or config.auto_augment)  # their operations differ from picture to picture
-    define = pipeline_def(graph, enable_conditionals=conditional)
-    return define(
+    # Conditionals rewrite the code of the graph; only the policies choose among operators and need them.
+    make = dali.pipeline_def(define, enable_conditionals=bool(config.rand_augment or config.auto_augment))
+    return make(
         batch_size=batch,
         num_threads=threads,
         device_id=device_id,
         prefetch_queue_depth=prefetch,
-        exec_dynamic=True,  # its outputs own their memory, so that batches outlive the queue without a copy
+        exec_dynamic=True,  # an output owns its memory, so that it may outlive the batches after it
     )
 
 
+def parameter_dtypes(config: PipelineConfig) -> dict[str, str]:
+    """Name and dtype of what the recipe draws, sorted by name; they are the same for every batch."""
+    one = np.zeros(1, np.int64), np.full((1, 2), config.size, np.int32)
+    drawn = augment.load(config.name).parameters(config, 0, *one)
+    return {name: drawn[name].dtype.name for name in sorted(drawn)}
+
+
 def to_torch(output):
-    """A torch tensor that shares the memory of a pipeline's output."""
+    """The torch tensor [B, H, W, 3] that shares the memory of a pipeline's output."""
     import torch
 
     return torch.from_dlpack(output.as_tensor())
 
 
 def decodes(record: np.ndarray, encoding: str) -> bool:
-    """Whether DALI decodes this one record."""
+    """Whether DALI turns the record (uint8, encoded bytes or raw [H, W, 3]) into a picture, on the CPU."""
     if encoding == "raw":
-        return True
-    fn, pipeline_def, types = _dali()
+        return record.ndim == 3 and record.shape[2] == 3
+    dali = _dali()
 
-    @pipeline_def(batch_size=1, num_threads=1, device_id=None, exec_dynamic=True)
-    def decode():
-        return fn.decoders.image(fn.external_source(lambda: [record], dtype=types.UINT8), output_type=types.RGB)
+    @dali.pipeline_def(batch_size=1, num_threads=1, device_id=None, exec_dynamic=True, prefetch_queue_depth=1)
+    def decode_one():
+        data = dali.fn.external_source(source=lambda: [record], batch=True)
+        return dali.fn.decoders.image(data, device="cpu", output_type=dali.types.RGB)
 
     try:
-        decode().run()
+        decode_one().run()
     except RuntimeError:
         return False
     return True
 
 
-def _parameter_types(module, config: PipelineConfig, types) -> dict:
-    """DALI's type of each parameter, in the order in which they are fed."""
-    sample = module.parameters(config, 0, np.zeros(1, np.int64), np.full((1, 2), config.size, np.int32))
-    known = {np.dtype(np.int32): types.INT32, np.dtype(np.float32): types.FLOAT}
-    return {name: known[sample[name].dtype] for name in sorted(sample)}
-
-
-def _dali():
+def _dali() -> ModuleType:
     try:
-        from nvidia.dali import fn, pipeline_def, types
+        import nvidia.dali
     except ImportError as error:
         raise UserError(
             "NVIDIA DALI is not installed, and decoding and augmenting need it; it runs on Linux: "
             "pip install nvidia-dali-cuda120"
         ) from error
-    return fn, pipeline_def, types
+    return nvidia.dali

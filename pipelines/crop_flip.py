@@ -1,33 +1,31 @@
-"""Pad, random crop of the picture's own size, flip: the augmentation of CIFAR (He et al., CVPR 2016, section 4.2)."""
+"""A border of zeros around the picture, a random size x size crop of that, a flip: the usual recipe for CIFAR.
+
+A picture of another size is squashed to size x size first.
+"""
 
 from __future__ import annotations
 
 import numpy as np
-from nvidia.dali.data_node import DataNode
 
-from fastlt import augment
-from fastlt.augment import Draws
-from fastlt.config import PipelineConfig
-from fastlt.pipelines import steps
+from fastlt.augmentation import options, resize, windows
+from fastlt.augmentation.draws import Draws
 
 
-def parameters(config: PipelineConfig, key: int, positions: np.ndarray, shapes: np.ndarray) -> dict[str, np.ndarray]:
-    """A window as large as the picture, moved by up to `pad` pixels of the final size in each direction."""
+def parameters(config, key, positions, shapes):
     draws = Draws(key, positions)
-    reach = np.round(config.pad * shapes / config.size).astype(np.int64)
-    moved = np.stack([draws.integers("top", 2 * reach[:, 0] + 1), draws.integers("left", 2 * reach[:, 1] + 1)], 1)
-    return augment.window(moved - reach, shapes) | steps.options(config, draws)
+    start = [draws.integers(name, 2 * config.pad + 1) - config.pad for name in ("crop top", "crop left")]
+    start = np.stack(start, axis=1).astype(np.int32)
+    return {
+        **resize.parameters(windows.whole(shapes), config.size),
+        **resize.border_parameters("crop", start, np.full_like(start, config.size)),
+        **options.parameters(config, draws),
+    }
 
 
-def graph(
-    config: PipelineConfig,
-    pictures: DataNode,
-    parameters: dict[str, DataNode],
-    device: str,
-    encoding: str,
-    half: bool = False,
-) -> DataNode:
-    """Decode, window with a black border, resize where the size differs, finish."""
-    pictures = steps.decode(pictures, device, encoding)
-    pictures = steps.padded_window(pictures, parameters["anchor"], parameters["shape"])
-    return steps.finish(config, steps.resize(pictures, config.size), parameters, half)
+def graph(config, pictures, parameters, device, encoding, half=False):
+    image = resize.decode(pictures, parameters, device, encoding)
+    image = resize.resize(image, parameters, config.size, device)
+    image = resize.with_border(
+        image, parameters["crop_start"], parameters["crop_shape"], parameters["crop_result"]
+    )
+    return options.apply(config, image, parameters, half)

@@ -1,32 +1,17 @@
-"""What validation, test and prediction see: the same decoder and the same resize as in training, nothing drawn."""
+"""Validation, test and prediction: the whole picture, or its centre, at size x size. Nothing is random."""
 
 from __future__ import annotations
 
-import numpy as np
-from nvidia.dali.data_node import DataNode
-
-from fastlt import augment
-from fastlt.config import PipelineConfig
-from fastlt.pipelines import steps
+from fastlt.augmentation import options, resize, windows
 
 
-def parameters(config: PipelineConfig, key: int, positions: np.ndarray, shapes: np.ndarray) -> dict[str, np.ndarray]:
-    """The whole picture, or its central square of `crop_share` of the shorter side."""
-    if config.resize == "squash":
-        return augment.whole(shapes)
-    side = np.maximum(np.round(shapes.min(1) * config.crop_share), 1).astype(np.int64)
-    inner = np.stack([side, side], 1)
-    return augment.window((shapes - inner) // 2, inner)
+def parameters(config, key, positions, shapes):
+    centre = config.resize == "crop"
+    window = windows.centre_square(shapes, config.crop_share) if centre else windows.whole(shapes)
+    return resize.parameters(window, config.size)
 
 
-def graph(
-    config: PipelineConfig,
-    pictures: DataNode,
-    parameters: dict[str, DataNode],
-    device: str,
-    encoding: str,
-    half: bool = False,
-) -> DataNode:
-    """Decode the window, resize, normalise."""
-    pictures = steps.decode_window(pictures, parameters["anchor"], parameters["shape"], device, encoding)
-    return steps.normalize(config, steps.resize(pictures, config.size), half)
+def graph(config, pictures, parameters, device, encoding, half=False):
+    image = resize.decode(pictures, parameters, device, encoding)
+    image = resize.resize(image, parameters, config.size, device)
+    return options.normalise(config, image, half)

@@ -1,28 +1,17 @@
-"""The whole picture squashed to a square, flipped: multi-label recognition must not crop an object away."""
+"""The whole picture resized to size x size, whatever its shape, then the options, such as flips both ways."""
 
 from __future__ import annotations
 
-import numpy as np
-from nvidia.dali.data_node import DataNode
-
-from fastlt.augment import Draws
-from fastlt.config import PipelineConfig
-from fastlt.pipelines import steps
+from fastlt.augmentation import options, resize, windows
+from fastlt.augmentation.draws import Draws
 
 
-def parameters(config: PipelineConfig, key: int, positions: np.ndarray, shapes: np.ndarray) -> dict[str, np.ndarray]:
-    """Flips and the config's options; the window is the picture."""
-    return steps.options(config, Draws(key, positions))
+def parameters(config, key, positions, shapes):
+    draws = Draws(key, positions)
+    return {**resize.parameters(windows.whole(shapes), config.size), **options.parameters(config, draws)}
 
 
-def graph(
-    config: PipelineConfig,
-    pictures: DataNode,
-    parameters: dict[str, DataNode],
-    device: str,
-    encoding: str,
-    half: bool = False,
-) -> DataNode:
-    """Decode, squash, finish."""
-    pictures = steps.decode(pictures, device, encoding)
-    return steps.finish(config, steps.resize(pictures, config.size), parameters, half)
+def graph(config, pictures, parameters, device, encoding, half=False):
+    image = resize.decode(pictures, parameters, device, encoding)
+    image = resize.resize(image, parameters, config.size, device)
+    return options.apply(config, image, parameters, half)

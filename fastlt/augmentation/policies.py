@@ -49,8 +49,7 @@ def apply(config: PipelineConfig, image, parameters: Mapping):
     from nvidia.dali.auto_aug.core import select, signed_bin
 
     operations, bins, turns = _suite(config)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*fn.experimental", DeprecationWarning)  # DALI's suites use old names of its own
+    with warnings.catch_warnings(record=True):  # DALI's suites call operators by names that it has deprecated itself
         for turn in range(turns):
             sign, magnitude = parameters["policy_sign"][turn], parameters["policy_magnitude"][turn]
             image = select(

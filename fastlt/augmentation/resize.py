@@ -18,14 +18,10 @@ def parameters(window: np.ndarray, size: int) -> dict[str, np.ndarray]:
     sides = np.ascontiguousarray(window[:, 2:])
     margin = _margin(sides, size)
     gain = _edge_gain(sides, size)
-    padded = sides + 2 * margin
-    in_columns = np.array([1, 3], np.int32)  # the picture seen as rows of 3 * width numbers
     return {
         "window_start": np.ascontiguousarray(window[:, :2]),  # DALI takes dense arrays only
         "window_shape": sides,
-        "margin_start": -margin * in_columns,
-        "margin_shape": padded * in_columns,
-        "padded_shape": np.concatenate([padded, np.full_like(padded[:, :1], 3)], axis=1),
+        **border_parameters("margin", -margin, sides + 2 * margin),
         "inner_start": margin.astype(np.float32),
         "inner_end": (margin + sides).astype(np.float32),
         "row_gain": _ring(gain[:, 0], size)[:, :, None, None],
@@ -48,15 +44,9 @@ def resize(image, parameters: Mapping, size: int, device: str):
     """DataNode float32 [size, size, 3] in 0..255, of uint8 [h, w, 3]."""
     from nvidia.dali import fn, types
 
-    rows = fn.slice(  # padding in two dimensions is twice as fast as in three
-        fn.reshape(image, rel_shape=[1, -1], layout="HW"),
-        start=parameters["margin_start"],
-        shape=parameters["margin_shape"],
-        axis_names="HW",
-        out_of_bounds_policy="pad",
-    )
+    margin = parameters["margin_start"], parameters["margin_shape"], parameters["margin_result"]
     resized = fn.resize(
-        fn.reshape(rows, shape=parameters["padded_shape"], layout="HWC"),
+        with_border(image, *margin),
         size=[size, size],
         roi_start=parameters["inner_start"],
         roi_end=parameters["inner_end"],
@@ -65,6 +55,25 @@ def resize(image, parameters: Mapping, size: int, device: str):
     )
     gain = parameters["row_gain"] * parameters["column_gain"]
     return resized * (gain.gpu() if device == "gpu" else gain)
+
+
+def border_parameters(name: str, start: np.ndarray, shape: np.ndarray) -> dict[str, np.ndarray]:
+    """What `with_border` needs for windows that start at `start` and have `shape`, int32 [B, 2] of rows and columns."""
+    numbers = np.array([1, 3], np.int32)  # the picture seen as rows of 3 * width numbers
+    result = np.concatenate([shape, np.full_like(shape[:, :1], 3)], axis=1)
+    return {f"{name}_start": start * numbers, f"{name}_shape": shape * numbers, f"{name}_result": result}
+
+
+def with_border(image, start, shape, result):
+    """DataNode [h, w, 3] of a window that may reach over the border of the picture, where it is zero.
+
+    Done in two dimensions, rows of 3 * width numbers, where DALI pads twice as fast as in three.
+    """
+    from nvidia.dali import fn
+
+    rows = fn.reshape(image, rel_shape=[1, -1], layout="HW")
+    rows = fn.slice(rows, start=start, shape=shape, axis_names="HW", out_of_bounds_policy="pad")
+    return fn.reshape(rows, shape=result, layout="HWC")
 
 
 def _margin(sides: np.ndarray, size: int) -> np.ndarray:

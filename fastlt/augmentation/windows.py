@@ -27,7 +27,9 @@ def centre_square(shapes: np.ndarray, share: float) -> np.ndarray:
     return _centred(shapes, np.stack([side, side], axis=1))
 
 
-def random_resized(draws: Draws, shapes: np.ndarray, scale: tuple[float, float], ratio: tuple[float, float]) -> np.ndarray:
+def random_resized(
+    draws: Draws, shapes: np.ndarray, scale: tuple[float, float], ratio: tuple[float, float]
+) -> np.ndarray:
     """A share of the area uniform in `scale` and a width / height log-uniform in `ratio`, anywhere in the picture.
 
     The law is that of torchvision's RandomResizedCrop (Szegedy et al., "Going deeper with convolutions", CVPR 2015):

@@ -36,9 +36,12 @@ class Journal:
             self.counts, self.done = found["counts"], found["done"]
             self.complete = (self.folder / manifest.NAME).exists()
             self._check_shards()
+        self._make_folder()
         discard(self.folder, {shard["file"] for shard in self.shards}, everything=found is None)
         if found is None:
-            self._begin()
+            self._save()
+        elif self.complete:  # killed between its last two steps
+            (self.folder / manifest.JOURNAL).unlink(missing_ok=True)
 
     def add(self, shard: dict | None, done: int, counts: list[int], bad: list[list[str]]) -> None:
         """Notes a finished shard (None: only bad images came) and what it holds."""
@@ -55,19 +58,18 @@ class Journal:
         (self.folder / manifest.JOURNAL).unlink(missing_ok=True)
         self.complete = True
 
-    def _begin(self) -> None:
+    def _make_folder(self) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{self.folder} cannot be made: {error.strerror}; choose another folder") from error
-        self._save()
 
     def _found(self) -> dict | None:
         if (self.folder / manifest.NAME).exists():
             return manifest.read_manifest(self.folder)
         try:
             return json.loads((self.folder / manifest.JOURNAL).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except ValueError as error:
             raise UserError(f"{self.folder / manifest.JOURNAL} is damaged; remove it to start again") from error

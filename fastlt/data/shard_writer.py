@@ -15,6 +15,7 @@ import numpy as np
 from fastlt.data import layout
 from fastlt.data.manifest import sync_folder
 from fastlt.data.pictures import Picture
+from fastlt.data.sparse_file import SparseFile
 from fastlt.errors import UserError
 
 BLOCK = 8 << 20  # bytes copied or hashed at a time
@@ -76,21 +77,20 @@ class ShardWriter:
 
     def finish(self) -> dict:
         """Lays the shard out, syncs and renames it. Returns its entry for dataset.json."""
+        image, places = self._lay_out()
         try:
-            places = self._lay_out()
-            self._copy_records(places[layout.BYTES]["at"])
-            digest = file_sha256(self._aside)
-            size = self._aside.stat().st_size
+            self._write(image, places[layout.BYTES]["at"])
+            digest, size = file_sha256(self._aside), self._aside.stat().st_size
             os.replace(self._aside, self.path)
             sync_folder(self.path.parent)
-        except (OSError, RuntimeError) as error:  # libhdf5 reports a failed write as either
+        except OSError as error:
             raise no_room(self.path, error) from error
         return {"file": self.path.name, "records": len(self), "bytes": size, "sha256": digest, "arrays": places}
 
-    def _lay_out(self) -> dict[str, dict]:
-        """Everything but the records' bytes, for which room is left. Returns the place of each array in the file."""
-        places = {}
-        with h5py.File(self._aside, "w") as file:
+    def _lay_out(self) -> tuple[SparseFile, dict[str, dict]]:
+        """The HDF5 file but for the records' bytes, for which it has room, and the place of each array in it."""
+        image, places = SparseFile(), {}
+        with h5py.File(image, "w", driver="fileobj") as file:
             file.attrs["format"] = layout.FORMAT
             file.attrs["version"] = layout.VERSION
             file.attrs["encoding"] = self.encoding
@@ -102,13 +102,14 @@ class ShardWriter:
                 file.id, layout.BYTES.encode(), h5py.h5t.STD_U8LE, h5py.h5s.create_simple((self.size,)), _room()
             )
             places[layout.BYTES] = {"at": records.get_offset(), "length": self.size}
-        return places
+        return image, places
 
-    def _copy_records(self, at: int) -> None:
+    def _write(self, image: SparseFile, records_at: int) -> None:
         self._file.flush()
         self._file.seek(0)
-        with open(self._aside, "r+b") as out:
-            out.seek(at)
+        with open(self._aside, "wb") as out:
+            image.copy_to(out)
+            out.seek(records_at)
             while block := self._file.read(BLOCK):
                 out.write(block)
             out.flush()
@@ -142,7 +143,7 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def no_room(path: Path, error: Exception) -> UserError:
+def no_room(path: Path, error: OSError) -> UserError:
     """What to tell the user when writing `path` failed."""
-    reason = NO_ROOM.get(getattr(error, "errno", None), f"writing failed ({str(error).splitlines()[0]})")
+    reason = NO_ROOM.get(error.errno, f"writing failed ({error.strerror})")
     return UserError(f"{path}: {reason}; make room and run the same command again: it goes on after the last shard")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -36,25 +37,39 @@ def train(config: RunConfig, folder: RunFolder, ranks: distributed.Ranks, resume
     """
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
-    with contextlib.ExitStack() as stack:
-        records = stack.enter_context(ShardSet(config.data.path / "train"))
-        validation = _open_if_there(stack, config.data.path / "val")
-        trainer = Trainer(config, folder, ranks, records, validation, display)
-        stack.callback(trainer.close)
+    with Trainer.open(config, folder, ranks, display) as trainer:
         if resume:
             trainer.restore(checkpoint.load(folder.last))
         trainer.run()
         return trainer.summary()
 
 
-def _open_if_there(stack: contextlib.ExitStack, path: Path) -> ShardSet | None:
-    return stack.enter_context(ShardSet(path)) if (path / "dataset.json").exists() else None
-
-
 class Trainer:
     """One run from its config: the model, the streams, and the state that a checkpoint keeps."""
 
-    def __init__(self, config, folder, ranks, records: ShardSet, validation: ShardSet | None, display) -> None:
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, config: RunConfig, folder: RunFolder, ranks: distributed.Ranks, display: Display) -> Iterator[Trainer]:
+        """A trainer over the data set of `config`; everything it opened is closed at the end."""
+        path = config.data.path
+        with contextlib.ExitStack() as stack:
+            records = stack.enter_context(ShardSet(path / "train"))
+            has_validation = (path / "val" / "dataset.json").exists()
+            validation = stack.enter_context(ShardSet(path / "val")) if has_validation else None
+            trainer = cls(config, folder, ranks, records, validation, display)
+            stack.callback(display.end)
+            stack.enter_context(trainer.loader)
+            yield trainer
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        ranks: distributed.Ranks,
+        records: ShardSet,
+        validation: ShardSet | None,
+        display: Display,
+    ) -> None:
         self.config, self.folder, self.ranks, self.display = config, folder, ranks, display
         self.records, self.validation = records, validation
         self.precision = precision.choose(config.train.precision, ranks.device)
@@ -91,12 +106,13 @@ class Trainer:
         self.steps_per_epoch = self.epoch_length / train.batch
         self.steps = train.steps or streams.steps_of(train.epochs, self.epoch_length, train.batch)
 
-    def run(self) -> None:
-        """Every remaining step, with logging, validation and checkpoints where they are due."""
+    def run(self, until: int | None = None) -> None:
+        """Every remaining step (or those before `until`), with logging, validation and checkpoints where due."""
+        end = self.steps if until is None else until
         self.method.train()
         self.display.begin(self.step, self.steps, [str(self.precision)])
-        with StopRequest() as stop, self.loader:
-            while self.step < self.steps:
+        with StopRequest() as stop:
+            while self.step < end:
                 self._timed_step()
                 if self._due(self.config.train.log_every):
                     self._log()
@@ -276,10 +292,6 @@ class Trainer:
             "bad_images": len(self.loader.bad_images),
             "best": self.best,
         }
-
-    def close(self) -> None:
-        self.loader.close()
-        self.display.end()
 
 
 def device_name(device: torch.device) -> str:

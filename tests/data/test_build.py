@@ -200,7 +200,7 @@ class TestWrongInput:
         with pytest.raises(UserError, match="cannot be made"):
             build(counted([3, 3]), tmp_path / "out", workers=1)
 
-    @pytest.mark.parametrize("limit", [500, 6_000, 15_500, 18_000])
+    @pytest.mark.parametrize("limit", [100, 500, 6_000, 15_600, 18_000])
     def test_a_full_disk(self, tmp_path, limit):
         """No file may pass `limit` bytes: it hits the journal, the records, or the shard that is laid out from them."""
         process = run_python(

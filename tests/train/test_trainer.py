@@ -1,0 +1,291 @@
+"""The training loop: resumes exactly, never waits for the device in a step, and is the same on several ranks."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fastlt import config as run_config
+from fastlt.distributed import Ranks
+from fastlt.errors import UserError
+from fastlt.train import checkpoint
+from fastlt.train.display import Display
+from fastlt.train.run_folder import RunFolder
+from fastlt.train.trained import Trained
+from fastlt.train.trainer import Trainer, train
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
+SMALL = [
+    "train.batch=16",
+    "train.log_every=3",
+    "train.checkpoint_every=4",
+    "train.precision=fp32",
+    "pipeline.size=16",
+    "pipeline.pad=2",
+    "data.threads=1",
+]
+
+
+def config_of(data, *overrides, recipe="digits/erm"):
+    return run_config.load(recipe, [f"data.path={data}", *SMALL, *overrides])[0]
+
+
+def begin(path, config):
+    folder = RunFolder(path)
+    folder.create(config, [])
+    return folder
+
+
+def run(path, config, resume=False):
+    folder = RunFolder(path) if resume else begin(path, config)
+    summary = train(config, folder, ALONE, resume, Display(quiet=True))
+    return folder, summary
+
+
+def weights(folder):
+    return checkpoint.load(folder.last)["model"]
+
+
+def rows(folder):
+    """metrics.jsonl without what depends on the clock."""
+    found = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k not in ("images_per_second", "data_wait_fraction")} for row in found]
+
+
+def assert_equal_runs(one, other):
+    first, second = weights(one), weights(other)
+    assert list(first) == list(second)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert rows(one) == rows(other)
+
+
+EVERYTHING = (
+    "train.steps=10",
+    "train.ema=0.9",
+    "train.accumulate=2",
+    "train.clip_norm=1.0",
+    "model.drop_rate=0.3",
+    "pipeline.cutout=4",
+    "train.evaluate_every=0.2",
+)
+
+
+@pytest.fixture(scope="module")
+def whole(digits, tmp_path_factory):
+    """A run of ten steps in one go."""
+    return run(tmp_path_factory.mktemp("whole") / "run", config_of(digits, *EVERYTHING))[0]
+
+
+@pytest.mark.parametrize("stop", [1, 4, 5, 9])
+def test_a_run_stopped_at_any_step_ends_with_the_same_bits(digits, whole, tmp_path, stop):
+    config = config_of(digits, *EVERYTHING)
+    trainer = Trainer.open(config, begin(tmp_path / "run", config), ALONE, Display(quiet=True))
+    with trainer:
+        trainer.run(until=stop)
+        trainer.save()
+    folder, summary = run(tmp_path / "run", config, resume=True)
+    assert summary["steps"] == 10
+    assert_equal_runs(folder, whole)
+
+
+def test_metrics_are_what_they_were_whatever_came_after_the_checkpoint(digits, whole, tmp_path):
+    """A process that is killed has logged steps that no checkpoint knows, and perhaps half a line."""
+    config = config_of(digits, *EVERYTHING)
+    with Trainer.open(config, begin(tmp_path / "run", config), ALONE, Display(quiet=True)) as trainer:
+        trainer.run(until=7)
+    with trainer.folder.metrics.open("a") as file:
+        file.write('{"step": 8, "los')
+    folder, _ = run(tmp_path / "run", config, resume=True)
+    assert_equal_runs(folder, whole)
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "fastlt", *map(str, arguments)]
+
+
+def environment(**more):
+    return os.environ | {"OMP_NUM_THREADS": "1", **more}
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
+def test_kill_9_and_resume_ends_with_the_same_bits(digits, whole, tmp_path):
+    settings = [part for o in (*SMALL, *EVERYTHING) for part in ("--set", o)]
+    killed = tmp_path / "killed"
+    arguments = command("train", "digits/erm", "--out", killed, "--set", f"data.path={digits}", *settings)
+    process = subprocess.Popen(arguments, env=environment(), stdout=subprocess.DEVNULL)
+    folder = RunFolder(killed)
+    deadline = time.monotonic() + 120
+    while not folder.last.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, "it was killed in the middle"
+    subprocess.run(command("train", "--resume", "--out", killed), env=environment(), check=True, capture_output=True)
+    straight = tmp_path / "straight"
+    arguments[5] = str(straight)
+    subprocess.run(arguments, env=environment(), check=True, capture_output=True)
+    assert_equal_runs(RunFolder(killed), RunFolder(straight))
+
+
+def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(digits, tmp_path):
+    out = tmp_path / "run"
+    settings = [part for o in (*SMALL, "train.steps=100000") for part in ("--set", o)]
+    arguments = command("train", "digits/erm", "--out", out, "--set", f"data.path={digits}", *settings)
+    process = subprocess.Popen(arguments, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not RunFolder(out).last.exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"go on with: fastlt train --resume --out {out}" in output
+    assert "Traceback" not in errors
+    stopped_at = int(output.split("stopped after step ")[1].split()[0])
+    assert checkpoint.load(RunFolder(out).last)["step"] == stopped_at
+
+
+class NoWaiting(TorchDispatchMode):
+    """Raises on every operator that makes the host wait for the device."""
+
+    WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "item", "equal", "is_nonzero", "unique")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.name().removeprefix("aten::").split(".")[0]
+        if name.startswith(self.WAITS):
+            raise AssertionError(f"{name} waits for the device")
+        out = func(*args, **(kwargs or {}))
+        if name in ("_to_copy", "copy_") and isinstance(out, torch.Tensor):
+            source = args[1] if name == "copy_" else args[0]
+            assert out.device == source.device, f"{name} moves data between devices"
+        return out
+
+
+@pytest.mark.parametrize("recipe", ["digits/erm", "digits_scenes/erm"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_nothing_in_a_step_waits_for_the_device(digits, scenes, tmp_path, recipe, optimizer):
+    data = digits if recipe == "digits/erm" else scenes
+    config = config_of(data, *EVERYTHING, f"optimizer.name={optimizer}", recipe=recipe)
+    with Trainer.open(config, begin(tmp_path / "run", config), ALONE, Display(quiet=True)) as trainer:
+        trainer.method.train()
+        batches = [next(trainer.loader) for _ in range(2)]
+        with NoWaiting():
+            for batch in batches:
+                trainer.train_step(batch)
+
+
+def test_the_mode_that_looks_for_waiting_finds_it():
+    with pytest.raises(AssertionError, match="waits for the device"), NoWaiting():
+        torch.ones(1).item()
+
+
+def test_accumulated_parts_make_the_gradient_of_the_whole_batch(digits, tmp_path):
+    """With batch norm frozen, so that the statistics of a part do not matter."""
+    ends = []
+    for parts in (1, 4):
+        config = config_of(
+            digits, "train.steps=2", f"train.accumulate={parts}", "model.frozen_batch_norm=true", "optimizer.momentum=0"
+        )
+        ends.append(weights(run(tmp_path / f"parts{parts}", config)[0]))
+    for name, value in ends[0].items():
+        torch.testing.assert_close(ends[1][name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_class_balanced_training_beats_uniform_on_the_rarest_classes(digits, tmp_path):
+    found = {}
+    for sampling in ("uniform", "class_balanced"):
+        config = config_of(digits, "train.steps=60", f"method.stream.sampling={sampling}", "schedule.warmup=0.5")
+        folder, _ = run(tmp_path / sampling, config)
+        found[sampling] = Trained.load(folder, ALONE, "last").measure("test")
+    assert found["class_balanced"]["tail3"] > found["uniform"]["tail3"]
+    assert found["uniform"]["top1"] > 0.3
+
+
+def ranks_run(out, data, ranks, *overrides):
+    """A run of the command under torchrun."""
+    settings = [part for o in (*SMALL, *overrides) for part in ("--set", o)]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    arguments = ["-m", "fastlt", "train", "digits/erm", "--out", str(out), "--set", f"data.path={data}", *settings]
+    return subprocess.run([*launcher, *arguments], env=environment(), capture_output=True, text=True, timeout=280)
+
+
+@pytest.mark.parametrize("norm", ["model.sync_batch_norm=true", "model.frozen_batch_norm=true"])
+def test_two_ranks_train_as_one(digits, tmp_path, norm):
+    settings = ("train.steps=4", norm, "model.backbone=cifar_resnet20", "schedule.warmup=0")
+    done = ranks_run(tmp_path / "two", digits, 2, *settings)
+    assert done.returncode == 0, done.stderr[-2000:]
+    folder, _ = run(tmp_path / "one", config_of(digits, *settings))
+    one, two = weights(folder), weights(RunFolder(tmp_path / "two"))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=2e-3, atol=2e-4, msg=lambda m, n=name: f"{n}: {m}")
+    first, second = rows(folder)[0], rows(RunFolder(tmp_path / "two"))[0]
+    assert first["terms"]["loss"] == pytest.approx(second["terms"]["loss"], rel=1e-4)
+
+
+def test_two_ranks_resume_exactly_and_count_each_test_image_once(digits, tmp_path):
+    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
+    assert ranks_run(straight, digits, 2, "train.steps=6").returncode == 0
+    assert ranks_run(stopped, digits, 2, "train.steps=6", "train.checkpoint_every=3").returncode == 0
+    summary = json.loads((straight / "summary.json").read_text())
+    assert summary["ranks"] == 2 and summary["metrics"]["images"] == 450
+    alone = Trained.load(RunFolder(straight), ALONE).measure("test")
+    assert alone["top1"] == pytest.approx(summary["metrics"]["top1"], abs=0.005)
+    first, second = weights(RunFolder(straight)), weights(RunFolder(stopped))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_batch_that_ranks_do_not_divide_ends_in_one_line(digits, tmp_path):
+    done = ranks_run(tmp_path / "run", digits, 2, "train.steps=2", "train.batch=15")
+    assert done.returncode != 0
+    assert "batch 15 is not divisible by 2 ranks" in done.stderr
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(digits, tmp_path):
+    config = config_of(digits, "train.steps=60", "optimizer.lr=1e20", "schedule.warmup=0", "train.log_every=1")
+    with pytest.raises(UserError, match="the loss is not finite at step .*lower optimizer.lr"):
+        run(tmp_path / "run", config)
+
+
+def test_a_checkpoint_of_another_model_or_data_set_is_refused(digits, scenes, whole, tmp_path):
+    other_model = config_of(digits, *EVERYTHING, "model.backbone=cifar_resnet32")
+    with pytest.raises(UserError, match=r"last\.pt.*model\.") as error:
+        run(whole.path, other_model, resume=True)
+    assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match="another data set"):
+        run(whole.path, config_of(scenes, *EVERYTHING), resume=True)
+
+
+def test_a_run_is_never_written_over(digits, whole):
+    with pytest.raises(UserError, match="holds a run already; add --resume"):
+        begin(whole.path, config_of(digits))
+
+
+def test_the_best_checkpoint_is_chosen_by_validation_and_evaluated_with_averaged_weights(digits, whole):
+    state = checkpoint.load(whole.best)
+    best = max((row for row in rows(whole) if row.get("split") == "val"), key=lambda row: row["top1"])
+    assert (state["step"], state["best"]["value"]) == (best["step"], best["top1"])
+    trained = Trained.load(whole, ALONE)
+    assert trained.checkpoint == whole.best
+    measured = trained.measure("val")
+    assert measured["top1"] == best["top1"]
+
+
+def test_an_unreadable_picture_in_training_is_replaced_and_remembered(digits, tmp_path, monkeypatch):
+    from fastlt.data.shards import ShardSet
+
+    whole_read = ShardSet.read
+    broken = {3, 40, 100}
+
+    def read(self, indices):
+        found = zip(np.asarray(indices).tolist(), whole_read(self, indices), strict=True)
+        return [r[: len(r) // 3] if i in broken and self.folder.name == "train" else r for i, r in found]
+
+    monkeypatch.setattr(ShardSet, "read", read)
+    folder, summary = run(tmp_path / "run", config_of(digits, "train.epochs=1.2"))
+    assert summary["bad_images"] == len(broken)
+    assert checkpoint.load(folder.last)["bad_images"] == sorted(broken)
