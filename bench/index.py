@@ -20,9 +20,7 @@ def cases(data: Path | None) -> list[dict]:
     """Milliseconds to draw a batch of 256, and memory, for each kind of stream over a long tail of 10,000 classes."""
     before = _peak_mb()
     labels = _long_tailed_labels()
-    rows = LabelRows(
-        np.arange(IMAGES + 1, dtype=np.int64), labels, np.ones(IMAGES, np.int8), CLASSES, default=0
-    )
+    rows = LabelRows(np.arange(IMAGES + 1, dtype=np.int64), labels, np.ones(IMAGES, np.int8), CLASSES, default=0)
     begin = time.perf_counter()
     members = rows.members()
     seconds = time.perf_counter() - begin

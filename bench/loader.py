@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 
 import torch
+from fastlt.bench.photos import photo_set
+from fastlt.bench.timing import case, rates_in_turn
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from fastlt.batch import StreamSpec
-from fastlt.bench.photos import photo_set
-from fastlt.bench.timing import case, rates_in_turn
 from fastlt.config import DataConfig, PipelineConfig
 from fastlt.loader import Loader
 
@@ -48,7 +48,9 @@ def cases(data: Path | None) -> list[dict]:
     cores = len(os.sched_getaffinity(0))
     with photo_set(data) as (records, files):
         settings = DataConfig(path=records.folder, threads=cores)
-        plain = DataLoader(PlainPictures(files), BATCH, shuffle=True, num_workers=cores, drop_last=True, persistent_workers=True)
+        plain = DataLoader(
+            PlainPictures(files), BATCH, shuffle=True, num_workers=cores, drop_last=True, persistent_workers=True
+        )
         endless = _endless(plain)
         with Loader(records, {"main": StreamSpec()}, PIPELINE, BATCH, 0, settings) as loader:
 

@@ -10,7 +10,11 @@ from fastlt.train.run_folder import environment
 
 
 def describe_machine() -> dict:
-    return environment() | {"processor": _processor(), "cores": len(os.sched_getaffinity(0)), "system": platform.system()}
+    return environment() | {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "system": platform.system(),
+    }
 
 
 def _processor() -> str:

@@ -1,4 +1,4 @@
-"""The shard reader alone, one thread, page cache warm: against h5py on the same file, and against one file a picture."""
+"""The shard reader alone, one thread, page cache warm: against h5py on the same file and one file a picture."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-
 from fastlt.bench.photos import photo_set
 from fastlt.bench.timing import case, rates_in_turn
+
 from fastlt.data import layout
 from fastlt.streams import Uniform
 

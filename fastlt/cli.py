@@ -100,7 +100,9 @@ def demo(out: Path, steps: int | None) -> None:
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; default one a core.")
 @click.option("--max-side", type=int, help="Scale longer pictures down to this many pixels.")
 @click.option("--quality", type=int, help="Store every picture as JPEG of this quality.")
-@click.option("--raw/--encoded", default=None, help="Store pixels, or encoded files; default: as the source gives them.")
+@click.option(
+    "--raw/--encoded", default=None, help="Store pixels, or encoded files; default: as the source gives them."
+)
 @click.option("--on-bad", type=click.Choice(["skip", "stop"]), default="skip", show_default=True)
 @click.option("--overwrite", is_flag=True, help="Replace another data set in OUT.")
 @json_option
@@ -186,7 +188,9 @@ def train(recipe, out, overrides, resume, device, list_recipes) -> None:
 @click.argument("run", type=FOLDER)
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
 @click.option("--data", type=FOLDER, help="Another data set with the same classes.")
-@click.option("--checkpoint", type=click.Choice(["best", "last"]), help="Default: best if a validation split chose one.")
+@click.option(
+    "--checkpoint", type=click.Choice(["best", "last"]), help="Default: best if a validation split chose one."
+)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]))
 @json_option
 def evaluate(run, split, data, checkpoint, device, json_file) -> None:

@@ -159,9 +159,7 @@ class RunConfig(Section):
         """The pipeline that validation, test and prediction share."""
         if self.evaluate_pipeline is not None:
             return self.evaluate_pipeline
-        return PipelineConfig(
-            name="evaluate", size=self.pipeline.size, mean=self.pipeline.mean, std=self.pipeline.std
-        )
+        return PipelineConfig(name="evaluate", size=self.pipeline.size, mean=self.pipeline.mean, std=self.pipeline.std)
 
 
 def load(recipe: str, overrides: list[str] | None = None) -> tuple[RunConfig, list[str]]:
@@ -206,7 +204,9 @@ def _read(recipe: str, seen: tuple[str, ...]) -> tuple[dict, dict]:
         where = f" at line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
         raise UserError(f"recipe {recipe} is no valid YAML{where}: {getattr(error, 'problem', error)}") from error
     if not isinstance(own, dict):
-        raise UserError(f"recipe {recipe} holds no mapping of settings; see `fastlt train --list` for some to start from")
+        raise UserError(
+            f"recipe {recipe} holds no mapping of settings; see `fastlt train --list` for some to start from"
+        )
     parent_name = own.pop("extends", None)
     if not parent_name:
         return own, own

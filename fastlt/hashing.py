@@ -35,7 +35,7 @@ def _unsigned(x) -> np.ndarray:
 
 
 def bits(key, counter, lane: int = 0) -> np.ndarray:
-    """64 random bits (uint64) for each counter; `key` and `counter` broadcast, `lane` separates draws at one counter."""
+    """64 random bits (uint64) a counter; `key` and `counter` broadcast, `lane` separates draws at one counter."""
     shape = np.broadcast_shapes(np.shape(key), np.shape(counter))
     word = _mix(_unsigned(key) + _unsigned(counter) * _GOLDEN)
     return _mix(word + np.array([lane + 1], np.uint64) * _LANE).reshape(shape)

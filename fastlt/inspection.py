@@ -42,7 +42,9 @@ def inspect(path: Path, seed: int = 0) -> Inspection:
     with contextlib.ExitStack() as stack:
         present = [split for split in SPLITS if (path / split / "dataset.json").exists()]
         if "train" not in present:
-            raise UserError(f"{path} holds no data set: there is no {path / 'train' / 'dataset.json'}; fastlt build makes one")
+            raise UserError(
+                f"{path} holds no data set: there is no {path / 'train' / 'dataset.json'}; fastlt build makes one"
+            )
         sets = {split: stack.enter_context(contextlib.closing(ShardSet(path / split))) for split in present}
         train = sets["train"]
         counts = train.counts[train.counts > 0]
@@ -80,7 +82,9 @@ def label_shares(records: ShardSet, sampling: str, seed: int) -> np.ndarray:
     return realised_shares(stream, members, len(records), positions)
 
 
-def realised_shares(stream: streams.Stream, members: tuple[np.ndarray, np.ndarray], size: int, positions: int) -> np.ndarray:
+def realised_shares(
+    stream: streams.Stream, members: tuple[np.ndarray, np.ndarray], size: int, positions: int
+) -> np.ndarray:
     """float64 [C]: the share of the first `positions` draws in which each class is positive."""
     drawn = np.zeros(size, np.int64)
     for start in range(0, positions, streams.CHUNK):

@@ -1,4 +1,4 @@
-"""Pictures that do not decode while training: set aside for the rest of the run, another of their class in their place."""
+"""Pictures that do not decode in training: set aside for the rest of the run, another of their class in their place."""
 
 from __future__ import annotations
 

@@ -196,7 +196,7 @@ def build(config: StreamConfig, members: tuple[np.ndarray, np.ndarray], size: in
 
 
 def rank_part(step: int, batch: int, rank: int, ranks: int) -> tuple[int, int]:
-    """(start, count): the positions of `rank` in the global batch of `step`. Raises UserError unless ranks divide it."""
+    """(start, count): positions of `rank` in the global batch of `step`. Raises UserError unless ranks divide it."""
     if batch % ranks:
         raise UserError(f"batch {batch} is not divisible by {ranks} ranks; choose train.batch a multiple of {ranks}")
     share = batch // ranks

@@ -25,7 +25,5 @@ def parameters(config, key, positions, shapes):
 def graph(config, pictures, parameters, device, encoding, half=False):
     image = resize.decode(pictures, parameters, device, encoding)
     image = resize.resize(image, parameters, config.size, device)
-    image = resize.with_border(
-        image, parameters["crop_start"], parameters["crop_shape"], parameters["crop_result"]
-    )
+    image = resize.with_border(image, parameters["crop_start"], parameters["crop_shape"], parameters["crop_result"])
     return options.apply(config, image, parameters, half)

@@ -47,7 +47,9 @@ def run_demo(out: Path, steps: int | None, console: Console) -> None:
     for kind, chosen in (("one label an image", "top1"), ("several labels an image", "mAP")):
         rows = {title: found["metrics"] for title, found in results.items() if chosen in found["metrics"]}
         console.print(results_table(rows, f"{kind}, on the test split"))
-    console.print(f"\n{time.perf_counter() - begin:.0f} s in all. Open {out / 'report.html'}; figures: {out / 'summary.json'}")
+    console.print(
+        f"\n{time.perf_counter() - begin:.0f} s in all. Open {out / 'report.html'}; figures: {out / 'summary.json'}"
+    )
 
 
 def _run(out: Path, title: str, experiment: Experiment, steps: int | None, console: Console) -> dict:
@@ -57,7 +59,9 @@ def _run(out: Path, title: str, experiment: Experiment, steps: int | None, conso
     if not folder.summary.exists():
         overrides = [f"data.path={out / 'data' / experiment.data}", *([f"train.steps={steps}"] if steps else [])]
         resume = folder.last.exists()
-        return train_run(None if resume else experiment.recipe, folder.path, [] if resume else overrides, resume, None, console)
+        return train_run(
+            None if resume else experiment.recipe, folder.path, [] if resume else overrides, resume, None, console
+        )
     console.print(f"trained already; remove {folder.path} to train anew")
     return json.loads(folder.summary.read_text(encoding="utf-8"))
 
@@ -69,7 +73,10 @@ def _write_report(out: Path, results: dict[str, dict]) -> None:
         rows.append([title, shown, f"{found['images_per_second']:.0f}", page.percent(found["data_wait_fraction"])])
     sections = [page.table(["run", "results on test", "images/s", "waiting for data"], rows)]
     for name in DATA:
-        sections += [f"<h2>{name}</h2>", page.image(plots.long_tail(inspect(out / "data" / name)), f"long tail of {name}")]
+        sections += [
+            f"<h2>{name}</h2>",
+            page.image(plots.long_tail(inspect(out / "data" / name)), f"long tail of {name}"),
+        ]
     for title, experiment in EXPERIMENTS.items():
         folder = RunFolder(out / experiment.recipe.replace("/", "-"))
         per_class = json.loads(folder.summary.read_text(encoding="utf-8"))["per_class"]

@@ -94,7 +94,9 @@ def predict_files(
         trained = Trained.load(RunFolder(run), ranks, which)
         pictures = PictureFiles(find_pictures(inputs))
         if not len(pictures):
-            raise UserError(f"none of {len(pictures.unreadable)} pictures can be read; the first: {pictures.unreadable[0][0]}")
+            raise UserError(
+                f"none of {len(pictures.unreadable)} pictures can be read; the first: {pictures.unreadable[0][0]}"
+            )
         scores = trained.scores(pictures, Display(console).ticker("predict"))
     write_text(out, _csv(trained, pictures, scores))
     for path, reason in pictures.unreadable:

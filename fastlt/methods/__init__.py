@@ -22,7 +22,8 @@ METHODS = {"erm": "erm:ERM"}
 def build(config: RunConfig, data: TrainingSet, device: torch.device, report: Callable[[str], None]) -> Method:
     """The method that `config.method.name` names around its backbone, on `device`, channels-last.
 
-    The initial weights depend on `config.seed` alone; `report` is told which were loaded. Raises UserError for an unknown method.
+    The initial weights depend on `config.seed` alone; `report` is told which were loaded.
+    Raises UserError for an unknown method.
     """
     import torch
 

