@@ -127,6 +127,12 @@ class ScheduleConfig(Section):
     final: Fraction = 0.0  # cosine: share of the rate at the end
     peak_at: Annotated[float, Field(gt=0, lt=1)] = 0.2  # one_cycle: share of the run until the highest rate
 
+    @model_validator(mode="after")
+    def _one_rise(self) -> ScheduleConfig:
+        if self.name == "one_cycle" and self.warmup:
+            raise ValueError("one_cycle rises by itself until peak_at; leave warmup at 0")
+        return self
+
 
 class TrainConfig(Section):
     batch: Positive = 128  # images of one step over all ranks

@@ -35,11 +35,8 @@ def train_run(
         display = Display(console, quiet=not ranks.is_first)
         for line in changes:
             display.say(f"  {line}")
-        if ranks.is_first and not resume:
-            folder.create(config, changes)
-        distributed.barrier()
         try:
-            summary = train(config, folder, ranks, resume, display)
+            summary = train(config, folder, ranks, resume, display, changes)
         except Interrupted as stopped:
             display.say(f"{stopped}; go on with: fastlt train --resume --out {out}")
             raise KeyboardInterrupt from None
@@ -48,6 +45,7 @@ def train_run(
 
 def _config(recipe: str | None, folder: RunFolder, overrides: list[str], resume: bool) -> tuple[RunConfig, list[str]]:
     if not resume:
+        folder.check_free()
         return run_config.load(recipe, overrides)
     if not folder.last.exists():
         raise UserError(f"{folder.path} has no checkpoint to go on from; leave --resume out to begin anew")

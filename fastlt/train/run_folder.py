@@ -11,7 +11,7 @@ from pathlib import Path
 from fastlt import config as run_config
 from fastlt.config import RunConfig
 from fastlt.errors import UserError
-from fastlt.files import write_text
+from fastlt.files import disk_errors, write_text
 
 PACKAGES = ("fastlt", "torch", "torchvision", "timm", "nvidia-dali-cuda120", "numpy", "h5py", "torchmetrics")
 
@@ -25,15 +25,21 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.summary = path / "summary.json"
         self.report = path / "report.html"
+        self.events = path / "tensorboard"
         self.checkpoints = path / "checkpoints"
         self.last = self.checkpoints / "last.pt"
         self.best = self.checkpoints / "best.pt"
 
-    def create(self, config: RunConfig, changes: list[str]) -> None:
-        """Begins a run here. Raises UserError if the folder holds one already."""
+    def check_free(self) -> None:
+        """Raises UserError if the folder holds a run already."""
         if self.config.exists():
             raise UserError(f"{self.path} holds a run already; add --resume to go on with it, or choose another --out")
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
+
+    def create(self, config: RunConfig, changes: list[str]) -> None:
+        """Begins a run here. Raises UserError if the folder holds one already, or cannot be written."""
+        self.check_free()
+        with disk_errors(self.path):
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
         self.write_config(config, changes)
         write_text(self.path / "environment.json", json.dumps(environment(), indent=2) + "\n")
 
@@ -50,7 +56,7 @@ class RunFolder:
 
     def append(self, row: dict) -> None:
         """One line of metrics.jsonl."""
-        with self.metrics.open("a", encoding="utf-8") as file:
+        with disk_errors(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
     def forget_after(self, step: int) -> None:

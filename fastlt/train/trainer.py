@@ -26,20 +26,27 @@ from fastlt.train import checkpoint, optim, precision, schedule
 from fastlt.train.clock import Clock
 from fastlt.train.display import Display, headline
 from fastlt.train.ema import AveragedWeights
+from fastlt.train.events import Events
 from fastlt.train.interrupt import Interrupted, StopRequest
 from fastlt.train.run_folder import RunFolder
 
 
-def train(config: RunConfig, folder: RunFolder, ranks: distributed.Ranks, resume: bool, display: Display) -> dict:
-    """Trains to the end, evaluates the chosen checkpoint, and returns the summary.
+def train(
+    config: RunConfig, folder: RunFolder, ranks: distributed.Ranks, resume: bool, display: Display, changes: list[str]
+) -> dict:
+    """Begins a run in `folder`, or goes on with it, trains to the end, and returns the summary.
 
-    Raises UserError for what the user can mend and Interrupted after Ctrl-C.
+    `changes` head the config that is kept. Nothing is written before the data, the model and the settings have been
+    found right. Raises UserError for what the user can mend and Interrupted after Ctrl-C.
     """
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     with Trainer.open(config, folder, ranks, display) as trainer:
         if resume:
             trainer.restore(checkpoint.load(folder.last))
+        if ranks.is_first:
+            folder.write_config(config, changes) if resume else folder.create(config, changes)
+        distributed.barrier()
         trainer.run()
         return trainer.summary()
 
@@ -59,7 +66,7 @@ class Trainer:
             has_validation = (path / "val" / "dataset.json").exists()
             validation = stack.enter_context(ShardSet(path / "val")) if has_validation else None
             trainer = cls(config, folder, ranks, records, validation, display)
-            stack.callback(display.end)
+            stack.callback(trainer.close)
             stack.enter_context(trainer.loader)
             yield trainer
 
@@ -98,6 +105,7 @@ class Trainer:
         self.parallel = self.method
         if ranks.count > 1:
             self.parallel = DistributedDataParallel(self.method, broadcast_buffers=False)
+        self.events: Events | None = None
         self.sums: dict[str, Tensor] = {}
         self.best: dict | None = None
         self.whole, self.window = Clock(), Clock()
@@ -112,6 +120,7 @@ class Trainer:
         """Every remaining step (or those before `until`), with logging, validation and checkpoints where due."""
         end = self.steps if until is None else until
         self.method.train()
+        self._open_events()
         self.display.begin(self.step, self.steps, [str(self.precision)])
         with StopRequest() as stop:
             while self.step < end:
@@ -124,6 +133,10 @@ class Trainer:
                     self.save()
                 if stop.requested and self._stopping(stop):
                     raise Interrupted(f"stopped after step {self.step} of {self.steps}")
+
+    def _open_events(self) -> None:
+        if self.ranks.is_first and self.events is None:
+            self.events = Events(self.folder.events, self.step)
 
     def _timed_step(self) -> None:
         begin = time.perf_counter()
@@ -216,6 +229,7 @@ class Trainer:
     def _write(self, row: dict) -> None:
         if self.ranks.is_first:
             self.folder.append(row)
+            self.events.row(row)
             self.display.row(row)
 
     def _validate(self) -> None:
@@ -294,6 +308,11 @@ class Trainer:
             "bad_images": len(self.loader.bad_images),
             "best": self.best,
         }
+
+    def close(self) -> None:
+        self.display.end()
+        if self.events:
+            self.events.close()
 
 
 def device_name(device: torch.device) -> str:

@@ -44,8 +44,8 @@ def begin(path, config):
 
 
 def run(path, config, resume=False):
-    folder = RunFolder(path) if resume else begin(path, config)
-    summary = train(config, folder, ALONE, resume, Display(quiet=True))
+    folder = RunFolder(path)
+    summary = train(config, folder, ALONE, resume, Display(quiet=True), changes=[])
     return folder, summary
 
 
