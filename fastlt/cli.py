@@ -155,7 +155,7 @@ def verify(data: Path, json_file: Path | None) -> None:
     found = verify_data_set(data, _console())
     _write_json(json_file, found)
     if found["problems"]:
-        raise UserError(f"{data}: {len(found['faults'])} faults; build the data set again, or copy it again")
+        raise UserError(f"{data}: {len(found['problems'])} faults; build the data set again, or copy it again")
 
 
 @commands.command()

@@ -6,8 +6,8 @@ nearest right one; what a recipe changes in its parent can be listed (`changes`)
 
 from __future__ import annotations
 
+import copy
 import difflib
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -39,7 +39,7 @@ class DataConfig(Section):
     path: Path  # the folder that `fastlt build` wrote: train/, test/ and perhaps val/
     max_bad_images: int = 100  # pictures that fail to decode while training, before the run stops
     prefetch: Positive = 2  # batches prepared ahead
-    threads: Positive = min(os.cpu_count() or 1, 16)  # decoding threads of one process
+    threads: Positive | None = None  # decoding threads of one process; default: its share of the machine's cores
 
 
 class ColorJitter(Section):
@@ -81,6 +81,16 @@ class PipelineConfig(Section):
     auto_augment: Literal["imagenet", "cifar10", "svhn"] | None = None
 
     @model_validator(mode="after")
+    def _in_order(self) -> PipelineConfig:
+        for name in ("scale", "ratio"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name} must be two numbers above 0, the smaller first")
+        if min(self.std) <= 0:
+            raise ValueError("std must be above 0")
+        return self
+
+    @model_validator(mode="after")
     def _one_policy(self) -> PipelineConfig:
         if self.rand_augment and self.auto_augment:
             raise ValueError("rand_augment and auto_augment exclude each other")
@@ -103,6 +113,12 @@ class MethodConfig(Section):
     name: str = "erm"
     loss: Literal["auto", "cross_entropy", "binary_cross_entropy"] = "auto"  # auto: by the kind of labels
     stream: StreamConfig = StreamConfig()
+
+    @model_validator(mode="after")
+    def _shuffled(self) -> MethodConfig:
+        if self.stream.sampling == "sequential":
+            raise ValueError("sequential is for evaluation; train with uniform or another stream")
+        return self
 
 
 class OptimizerConfig(Section):
@@ -215,7 +231,7 @@ def _read(recipe: str, seen: tuple[str, ...]) -> tuple[dict, dict]:
         )
     parent_name = own.pop("extends", None)
     if not parent_name:
-        return own, own
+        return own, copy.deepcopy(own)
     beside = Path(recipe).parent / str(parent_name)
     parent_values, _ = _read(str(beside) if beside.is_file() else str(parent_name), (*seen, recipe))
     return _merge(parent_values, own), parent_values
@@ -264,6 +280,8 @@ def _explain(problem: dict[str, Any]) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"unknown key {place}; {_nearest(problem['loc'])}"
+    if problem["type"] == "value_error":
+        return f"{place}: {problem['ctx']['error']}"
     if problem["type"] == "missing":
         return f"{place} is missing; give it with --set {place}=..."
     return f"{place} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"

@@ -72,16 +72,16 @@ def to_torch(output):
     return torch.from_dlpack(output.as_tensor())
 
 
-def decodes(record: np.ndarray, encoding: str) -> bool:
-    """Whether DALI turns the record (uint8, encoded bytes or raw [H, W, 3]) into a picture, on the CPU."""
+def decodes(record: np.ndarray, encoding: str, device: str = "cpu", device_id: int | None = None) -> bool:
+    """Whether DALI turns the record (uint8, encoded bytes or raw [H, W, 3]) into a picture, on that device."""
     if encoding == "raw":
         return record.ndim == 3 and record.shape[2] == 3
     dali = _dali()
 
-    @dali.pipeline_def(batch_size=1, num_threads=1, device_id=None, exec_dynamic=True, prefetch_queue_depth=1)
+    @dali.pipeline_def(batch_size=1, num_threads=1, device_id=device_id, exec_dynamic=True, prefetch_queue_depth=1)
     def decode_one():
         data = dali.fn.external_source(source=lambda: [record], batch=True)
-        return dali.fn.decoders.image(data, device="cpu", output_type=dali.types.RGB)
+        return dali.fn.decoders.image(data, device="mixed" if device == "gpu" else "cpu", output_type=dali.types.RGB)
 
     try:
         decode_one().run()

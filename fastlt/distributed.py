@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from fastlt.errors import UserError
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -32,19 +34,30 @@ def join(device: str | None = None) -> Iterator[Ranks]:
     The group is left again at the end, also after an error.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
-    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    place = torch.device(kind, local) if kind == "cuda" else torch.device(kind)
-    if kind == "cuda":
+    place = _place(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if place.type == "cuda":
         torch.cuda.set_device(place)
     if count == 1:
         yield Ranks(0, 1, place)
         return
-    dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
     try:
         yield Ranks(dist.get_rank(), count, place)
     finally:
         dist.destroy_process_group()
+
+
+def _place(kind: str) -> torch.device:
+    """The CPU, or this process's own GPU. Raises UserError if there is none."""
+    if kind == "cpu":
+        return torch.device("cpu")
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if local >= torch.cuda.device_count():
+        raise UserError(
+            f"process {local} of this machine finds {torch.cuda.device_count()} GPUs; start as many processes as there "
+            "are GPUs, or use --device cpu (`fastlt doctor` says what torch sees)"
+        )
+    return torch.device(kind, local)
 
 
 def broadcast_buffers(module: nn.Module) -> None:

@@ -16,7 +16,7 @@ from fastlt.errors import UserError
 SPLITS = ("train", "val", "test")
 STREAMS = ("uniform", "class_balanced", "square_root", "effective_number", "reversed")
 BLOCKS = 1000  # rounds through all classes over which a distribution is realised
-MOST_POSITIONS = 2_000_000
+MOST_POSITIONS = 250_000
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def inspect(path: Path, seed: int = 0) -> Inspection:
             raise UserError(
                 f"{path} holds no data set: there is no {path / 'train' / 'dataset.json'}; fastlt build makes one"
             )
-        sets = {split: stack.enter_context(contextlib.closing(ShardSet(path / split))) for split in present}
+        sets = {split: stack.enter_context(ShardSet(path / split)) for split in present}
         train = sets["train"]
         counts = train.counts[train.counts > 0]
         return Inspection(
@@ -72,7 +72,7 @@ def group_names(counts: np.ndarray, groups: dict, classes: list[str]) -> dict[st
 def label_shares(records: ShardSet, sampling: str, seed: int) -> np.ndarray:
     """float64 [C]: among the images that a stream draws, the share in which each class is positive.
 
-    Realised over 1,000 rounds through the classes (or as many as two million draws make).
+    Realised over 1,000 rounds through the classes (or as many as a quarter of a million draws make).
     """
     members = records.class_members()
     stream = streams.build(StreamConfig(sampling=sampling), members, len(records), hashing.key(seed, "stream", "main"))

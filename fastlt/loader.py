@@ -7,6 +7,7 @@ function of (seed, step, bad images), so nothing here has a state that a checkpo
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -168,7 +169,7 @@ class Loader:
             if self._window is None:
                 self._start()
             try:
-                outputs = [pipeline.run()[0] for pipeline in self._pipelines]
+                outputs = [pipeline.run(*self._cuda_stream())[0] for pipeline in self._pipelines]
                 break
             except RuntimeError as error:
                 self._set_aside_bad_images(error)
@@ -194,20 +195,20 @@ class Loader:
     def _start(self) -> None:
         first = self.step
         self._window = Window(self._prepare, first, depth=self.data.prefetch + 2)
-        threads = max(1, self.data.threads // len(self.graphs))
+        threads = max(1, (self.data.threads or _own_cores()) // len(self.graphs))
         window = self._window
         for number, (config, parts) in enumerate(self.graphs):
             feed = _Feed(window, number, first)
             self._pipelines.append(self._pipeline(config, self._rows(parts), threads, feed))
 
     def _pipeline(self, config: PipelineConfig, batch: int, threads: int, feed):
-        device = self.place.device
+        device, device_id = self._dali_device()
         return dali.build(
             config,
             batch=batch,
             encoding=self.records.encoding,
-            device="gpu" if device.type == "cuda" else "cpu",
-            device_id=device.index if device.type == "cuda" else None,
+            device=device,
+            device_id=device_id,
             threads=threads,
             prefetch=self.data.prefetch,
             source=feed,
@@ -260,14 +261,26 @@ class Loader:
             return tensor
         return tensor.pin_memory().to(self.place.device, non_blocking=True)
 
+    def _cuda_stream(self) -> tuple:
+        """Where outputs are awaited: on torch's stream, so that the host need not wait; nowhere on the CPU."""
+        return (torch.cuda.current_stream(self.place.device),) if self.place.device.type == "cuda" else ()
+
+    def _decodes(self, index: int) -> bool:
+        record = self.records.read(np.array([index]))[0]
+        return dali.decodes(record, self.records.encoding, *self._dali_device())
+
+    def _dali_device(self) -> tuple[str, int | None]:
+        device = self.place.device
+        return ("gpu", device.index) if device.type == "cuda" else ("cpu", None)
+
     def _set_aside_bad_images(self, error: RuntimeError) -> None:
         """Finds the pictures of this step that DALI cannot decode, and begins the step again without them."""
         prepared = self._window.get(self.step)
         shown = np.unique(np.concatenate(list(prepared.index.values())))
         self.close()
-        bad = [int(i) for i in shown if not dali.decodes(self.records.read(np.array([i]))[0], self.records.encoding)]
+        bad = [int(i) for i in shown if not self._decodes(int(i))]
         if not bad:
-            raise error
+            raise UserError(f"DALI failed on step {self.step}: {str(error).strip().splitlines()[0]}") from error
         self.replacement.set_aside(bad)
 
 
@@ -279,6 +292,12 @@ class _Feed:
 
     def __call__(self, info) -> list:
         return self.window.get(self.start + info.iteration).inputs[self.graph]
+
+
+def _own_cores() -> int:
+    """Cores of this process, shared with the other ranks on the machine; more than 16 threads decode no faster."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 16))
 
 
 def _part(name: str, spec: StreamSpec, members, size: int, batch: int, seed: int) -> Part:

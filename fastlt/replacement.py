@@ -49,8 +49,8 @@ class Replacement:
             if candidate not in self.bad:
                 return candidate
         raise UserError(
-            f"picture {self.records.ids(np.array([index]))[0]} does not decode, nor does any other of its class; "
-            "build the data set again"
+            f"picture {self.records.ids(np.array([index]))[0]} does not decode, nor does any that could take its "
+            "place; build the data set again"
         )
 
     def _classmates(self, index: int) -> np.ndarray:

@@ -18,6 +18,10 @@ def test_every_recipe_of_the_package_is_valid(name):
     assert bool(changes) is ("extends: " in resources.recipe(name))
 
 
+def test_what_is_overridden_is_told_also_for_a_recipe_without_a_parent():
+    assert config.load("digits/erm", ["train.epochs=5"])[1] == ["train.epochs: 40 -> 5"]
+
+
 def test_a_recipe_extends_another_and_says_what_it_changes(tmp_path):
     write(tmp_path / "parent.yaml", "data: {path: d}\noptimizer: {lr: 0.1, momentum: 0.8}\n")
     child = write(tmp_path / "child.yaml", "extends: parent.yaml\noptimizer: {lr: 0.2}\nseed: 3\n")

@@ -53,8 +53,10 @@ def resize(image, parameters: Mapping, size: int, device: str):
         interp_type=types.INTERP_LINEAR,
         dtype=types.FLOAT,
     )
-    gain = parameters["row_gain"] * parameters["column_gain"]
-    return resized * (gain.gpu() if device == "gpu" else gain)
+    rows, columns = parameters["row_gain"], parameters["column_gain"]
+    if device == "gpu":  # two short vectors travel, not their product
+        return resized * (rows.gpu() * columns.gpu())
+    return resized * (rows * columns)
 
 
 def border_parameters(name: str, start: np.ndarray, shape: np.ndarray) -> dict[str, np.ndarray]:

@@ -61,7 +61,8 @@ def verify_data_set(data: Path, console: Console) -> dict:
         console.print(problem, markup=False, soft_wrap=True)
     splits = ", ".join(report.splits)
     if not report.problems:
-        console.print(f"{data}: {report.records:,} records of {splits}, {report.bytes:,} bytes: all as written")
+        line = f"{data}: {report.records:,} records of {splits}, {report.bytes:,} bytes: all as written"
+        console.print(line, markup=False, soft_wrap=True)
     return asdict(report)
 
 
@@ -70,26 +71,35 @@ def _recipe(source: Source, name: str | None, imbalance: float | None) -> Recipe
     if name is None and imbalance is None:
         return None
     name = name or (source.default_recipe.name if source.default_recipe.name != "none" else "exponential")
-    if imbalance is None and name != "none":
+    if name == "none" and imbalance is not None:
+        raise UserError("recipe none keeps every image; leave --imbalance out, or choose exponential or step")
+    if name != "none" and imbalance is None:
         raise UserError(f"recipe {name} needs --imbalance: the largest class over the smallest, such as 100")
-    return Recipe(name, imbalance or 1.0)
+    return Recipe(name) if imbalance is None else Recipe(name, imbalance)
 
 
 def _option(text: str) -> tuple[str, object]:
     key, equals, value = text.partition("=")
     if not equals:
         raise UserError(f"--option {text}: write it as key=value")
-    return key, yaml.safe_load(value)
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"--option {text}: {value} is no YAML value") from error
 
 
 @contextmanager
 def _bars(console: Console) -> Iterator:
-    """A bar for each split on a terminal, nothing elsewhere."""
+    """A bar for each split on a terminal, a line at each quarter elsewhere."""
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as shown:
         tasks: dict[str, int] = {}
 
         def progress(split: str, done: int, total: int) -> None:
+            if not console.is_terminal:
+                if done == total or 4 * done // total > 4 * (done - 1) // total:
+                    console.print(f"{split}: {done:,} of {total:,}", markup=False)
+                return
             if split not in tasks:
                 tasks[split] = shown.add_task(split, total=total)
             shown.update(tasks[split], completed=done)

@@ -193,7 +193,7 @@ def _treatment(raw: bool, max_side: int | None, quality: int | None) -> Treatmen
 
 
 def _shard_bytes(shard_mb: float) -> int:
-    if not shard_mb > 0:
+    if not 0 < shard_mb < float("inf"):
         raise UserError(f"shard_mb is {shard_mb}; give the largest size of a shard in MB, such as 256")
     return int(shard_mb * 1_000_000)
 

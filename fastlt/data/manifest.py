@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from fastlt.errors import UserError
+from fastlt.files import fsync_folder
 
 FORMAT = "fastlt-shards"
 VERSION = 1
@@ -27,16 +28,7 @@ def write_json(path: Path, values: dict) -> None:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes a rename last through a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    fsync_folder(path.parent)
 
 
 def seal(values: dict) -> dict:

@@ -47,7 +47,7 @@ class PictureFiles:
         return [str(self.paths[i]) for i in indices]
 
     def labels(self, indices: np.ndarray) -> np.ndarray:
-        return np.full(len(indices), -1, np.int64)
+        return np.empty((len(indices), 0), np.int8)
 
     def class_members(self) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros(1, np.int64), np.empty(0, np.int64)

@@ -13,10 +13,10 @@ import h5py
 import numpy as np
 
 from fastlt.data import layout
-from fastlt.data.manifest import sync_folder
 from fastlt.data.pictures import Picture
 from fastlt.data.sparse_file import SparseFile
 from fastlt.errors import UserError
+from fastlt.files import fsync_folder
 
 BLOCK = 8 << 20  # bytes copied or hashed at a time
 NO_ROOM = {
@@ -82,7 +82,7 @@ class ShardWriter:
             self._write(image, places[layout.BYTES]["at"])
             digest, size = file_sha256(self._aside), self._aside.stat().st_size
             os.replace(self._aside, self.path)
-            sync_folder(self.path.parent)
+            fsync_folder(self.path.parent)
         except OSError as error:
             raise no_room(self.path, error) from error
         return {"file": self.path.name, "records": len(self), "bytes": size, "sha256": digest, "arrays": places}

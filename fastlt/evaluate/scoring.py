@@ -16,10 +16,13 @@ from fastlt.methods.base import Method
 _IN_ORDER = {"all": StreamSpec(StreamConfig(sampling="sequential"))}
 
 
-def score(method: Method, records: Records, config: RunConfig, ranks: distributed.Ranks, tick=None) -> np.ndarray:
-    """float32 [N, C]: `method.predict` for every image of `records`, in their order, on every rank.
+def score(
+    method: Method, records: Records, config: RunConfig, ranks: distributed.Ranks, tick=None
+) -> tuple[np.ndarray, np.ndarray]:
+    """float32 [N, C]: `method.predict` for every image that decodes, and int64 [N]: which they are, ascending.
 
-    `tick(done, total)` is called after each batch. Raises UserError when too many pictures do not decode.
+    Every rank gets all of them. `tick(done, total)` is called after each batch. Raises UserError when too many
+    pictures do not decode.
     """
     size = len(records)
     batch = _even(min(config.train.evaluate_batch, size), ranks.count)
@@ -38,18 +41,21 @@ def score(method: Method, records: Records, config: RunConfig, ranks: distribute
             positions.append(shown.position["all"])
             if tick:
                 tick(min((step + 1) * batch, size), size)
+        bad = loader.bad_images
     method.train(was_training)
-    return _merge(torch.cat(rows).cpu().numpy(), torch.cat(positions).numpy(), size)
+    return _merge(torch.cat(rows).cpu().numpy(), torch.cat(positions).numpy(), bad, size)
 
 
 def _even(batch: int, ranks: int) -> int:
     return math.ceil(batch / ranks) * ranks
 
 
-def _merge(rows: np.ndarray, positions: np.ndarray, size: int) -> np.ndarray:
-    """The parts of all ranks in the order of positions; what stands past the end is dropped."""
+def _merge(rows: np.ndarray, positions: np.ndarray, bad: set[int], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The parts of all ranks in the order of positions, without those past the end and those that do not decode."""
     own = positions < size
     scores = np.empty((size, rows.shape[1]), np.float32)
-    for place, part in distributed.gather((positions[own], rows[own])):
+    readable = np.ones(size, bool)
+    for place, part, unreadable in distributed.gather((positions[own], rows[own], sorted(bad))):
         scores[place] = part
-    return scores
+        readable[unreadable] = False
+    return scores[readable], np.flatnonzero(readable)

@@ -1,9 +1,10 @@
-"""Training methods, one file each. To add one: a file here with a `Method`, a line in METHODS, and a recipe."""
+"""Training methods, one file each; to add one, write a file here with one `Method` in it, and a recipe."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import pkgutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
     from fastlt.methods.base import Method, TrainingSet
 
-METHODS = {"erm": "erm:ERM"}
+
+def method_names() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
 
 
 def build(config: RunConfig, data: TrainingSet, device: torch.device, report: Callable[[str], None]) -> Method:
@@ -36,8 +39,15 @@ def build(config: RunConfig, data: TrainingSet, device: torch.device, report: Ca
 
 
 def _find(name: str) -> type[Method]:
-    if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, 1) or list(METHODS)
+    """The one `Method` that the file `name` defines."""
+    from fastlt.methods.base import Method
+
+    if name not in method_names():
+        near = difflib.get_close_matches(name, method_names(), 1) or method_names()
         raise UserError(f"method.name {name} is unknown; did you mean {near[0]}?")
-    module, _, kind = METHODS[name].partition(":")
-    return getattr(importlib.import_module(f"fastlt.methods.{module}"), kind)
+    module = importlib.import_module(f"fastlt.methods.{name}")
+    return next(
+        kind
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, Method) and kind.__module__ == module.__name__
+    )

@@ -25,6 +25,7 @@ class TrainingSet:
     """What a method and its evaluation know of the training split, and every checkpoint keeps."""
 
     name: str
+    fingerprint: str  # of the images chosen and how they are stored
     classes: list[str]
     counts: list[int]  # images in which each class is positive
     groups: dict[str, list]  # name -> [fewest, most] training images of a class, None for no bound
@@ -34,8 +35,8 @@ class TrainingSet:
     def of(cls, records) -> TrainingSet:
         """Of the training split's `ShardSet`."""
         groups = {name: list(limits) for name, limits in records.groups.items()}
-        name = records.manifest["name"]
-        return cls(name, list(records.classes), records.counts.tolist(), groups, records.multi_label)
+        name, fingerprint = records.manifest["name"], records.manifest["fingerprint"]
+        return cls(name, fingerprint, list(records.classes), records.counts.tolist(), groups, records.multi_label)
 
     def as_dict(self) -> dict:
         return asdict(self)

@@ -107,7 +107,9 @@ def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     precise = x.to(torch.promote_types(x.dtype, torch.float32))
     variance, mean = (moment.double() for moment in torch.var_mean(precise, (0, 2, 3), correction=0))
     count = x.numel() // x.shape[1]
-    message = torch.cat([mean * count, (variance + mean**2) * count, mean.new_tensor([count])])
+    message = torch.cat(
+        [mean * count, (variance + mean**2) * count, torch.full((1,), count, dtype=mean.dtype, device=mean.device)]
+    )
     dist.all_reduce(message)
     total, square_total, all_count = message.split([x.shape[1], x.shape[1], 1])
     mean = total / all_count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.markup import escape
 from rich.table import Table
 
 from fastlt.inspection import Inspection
@@ -12,7 +13,7 @@ SHOWN = 24  # classes shown before the middle is left out
 
 def data_table(found: Inspection) -> Table:
     """Counts of each class with a bar, and its share in what each stream draws; a long list loses its middle."""
-    table = Table(title=_title(found), title_justify="left", box=None, pad_edge=False)
+    table = Table(title=escape(_title(found)), title_justify="left", box=None, pad_edge=False)
     for name, justify in (("class", "left"), ("train", "right"), ("", "left")):
         table.add_column(name, justify=justify)
     for split in list(found.counts)[1:]:
@@ -39,7 +40,7 @@ def _class_row(found: Inspection, c: int) -> list[str]:
     bar = "█" * max(round(BAR * train[c] / max(train)), 1 if train[c] else 0)
     others = [f"{counts[c]:,}" for split, counts in found.counts.items() if split != "train"]
     shares = [f"{shares[c]:.3f}" for shares in found.streams.values()]
-    return [found.classes[c], f"{train[c]:,}", bar, *others, *shares]
+    return [escape(found.classes[c]), f"{train[c]:,}", bar, *others, *shares]
 
 
 def _ends(order: list[int]) -> list[int | None]:
@@ -54,10 +55,10 @@ def results_table(rows: dict[str, dict], title: str) -> Table:
     names = list(
         dict.fromkeys(name for found in rows.values() for name, value in found.items() if isinstance(value, float))
     )
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
     table.add_column("")
     for name in names:
         table.add_column(name, justify="right")
     for label, found in rows.items():
-        table.add_row(label, *(f"{100 * found[name]:.2f} %" if name in found else "" for name in names))
+        table.add_row(escape(label), *(f"{100 * found[name]:.2f} %" if name in found else "" for name in names))
     return table

@@ -44,9 +44,11 @@ class Display:
             self.say(line_of(row, self._steps))
 
     def ticker(self, title: str) -> Callable[[int, int], None] | None:
-        """A bar for an evaluation; None where nothing is shown."""
-        if not self.live:
+        """A bar for an evaluation, lines at each quarter off a terminal; None where nothing is shown."""
+        if self.quiet:
             return None
+        if not self.live:
+            return self._quarters(title)
         own = self._progress or _bar(self.console)
         own.start()
         task = own.add_task(title, total=None, note="")
@@ -57,6 +59,17 @@ class Display:
                 own.remove_task(task)
                 if own is not self._progress:
                     own.stop()
+
+        return tick
+
+    def _quarters(self, title: str) -> Callable[[int, int], None]:
+        told = 0
+
+        def tick(done: int, total: int) -> None:
+            nonlocal told
+            if 4 * done // total > told:
+                told = 4 * done // total
+                self.say(f"{title}: {done:,} of {total:,}")
 
         return tick
 
@@ -89,8 +102,12 @@ def _losses(row: dict) -> str:
     terms = "  ".join(f"{name} {value:.4f}" for name, value in row["terms"].items())
     return (
         f"{terms}  lr {row['lr']:.4g}  {row['images_per_second']:.0f} images/s  "
-        f"data wait {100 * row['data_wait_fraction']:.0f} %"
+        f"data wait {100 * row['data_wait_fraction']:.0f} %  {_duration(row['seconds_left'])} left"
     )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _bar(console: Console) -> Progress:

@@ -32,8 +32,11 @@ class RunFolder:
 
     def check_free(self) -> None:
         """Raises UserError if the folder holds a run already."""
-        if self.config.exists():
-            raise UserError(f"{self.path} holds a run already; add --resume to go on with it, or choose another --out")
+        if self.last.exists():
+            raise UserError(
+                f"{self.path} holds a run already; go on with fastlt train --resume --out {self.path}, "
+                "or choose another --out"
+            )
 
     def create(self, config: RunConfig, changes: list[str]) -> None:
         """Begins a run here. Raises UserError if the folder holds one already, or cannot be written."""
@@ -51,7 +54,8 @@ class RunFolder:
         """The checkpoint to evaluate: `best` if a validation split chose one, otherwise `last`. Raises UserError."""
         path = self.checkpoints / f"{which}.pt" if which else self.best if self.best.exists() else self.last
         if not path.exists():
-            raise UserError(f"no checkpoint {path}; train first: fastlt train RECIPE --out {self.path}")
+            hint = "it had no validation split to choose one" if self.last.exists() else "train first"
+            raise UserError(f"no checkpoint {path}: {hint}")
         return path
 
     def append(self, row: dict) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +27,7 @@ class Trained:
     config: RunConfig
     data: TrainingSet
     method: Method
+    precision: precision.Precision
     step: int
     checkpoint: Path
     ranks: Ranks
@@ -39,21 +39,18 @@ class Trained:
         state = checkpoint.load(path)
         config = _without_initial_weights(RunConfig.model_validate(state["config"]))
         data = TrainingSet(**state["data"])
-        precision.choose(config.train.precision, ranks.device).activate()
+        chosen = _precision(config, ranks)
+        chosen.activate()
         method = methods.build(config, data, ranks.device, report=lambda line: None)
         checkpoint.check_matches(state["model"], method.state_dict(), path)
         averaged = state["ema"]["average"] if state["ema"] else {}
         method.load_state_dict(state["model"] | averaged)
-        return cls(config, data, method.eval(), state["step"], path, ranks)
+        return cls(config, data, method.eval(), chosen, state["step"], path, ranks)
 
-    def scores(self, records: Records, tick=None) -> np.ndarray:
-        """float32 [N, C] for every picture of `records`."""
+    def scores(self, records: Records, tick=None) -> tuple[np.ndarray, np.ndarray]:
+        """float32 [n, C] for every picture of `records` that decodes, and int64 [n]: which they are."""
         with self.precision.autocast():
             return score(self.method, records, self.config, self.ranks, tick)
-
-    @property
-    def precision(self) -> precision.Precision:
-        return precision.choose(self.config.train.precision, self.ranks.device)
 
     def measure(self, split: str, path: Path | None = None, tick=None) -> dict:
         """The metrics of a split of the run's data set, or of the one at `path`.
@@ -61,16 +58,25 @@ class Trained:
         Raises UserError if there is no such split or its classes are others.
         """
         root = path or self.config.data.path
-        with contextlib.closing(ShardSet(root / split)) as records:
+        with ShardSet(root / split) as records:
             if list(records.classes) != self.data.classes:
                 raise UserError(
                     f"{root / split} has {len(records.classes)} classes that are not the {len(self.data.classes)} "
                     f"that {self.checkpoint} was trained on; choose the data set it belongs to"
                 )
-            scores = self.scores(records, tick)
-            labels = records.labels(np.arange(len(records)))
+            scores, rows = self.scores(records, tick)
+            labels, unreadable = records.labels(rows), len(records) - len(rows)
         found = evaluate(scores, labels, self.data.counts, self.data.groups, self.data.classes)
-        return {"split": split, "checkpoint": self.checkpoint.name, "step": self.step, "images": len(scores)} | found
+        measured = {"split": split, "checkpoint": self.checkpoint.name, "step": self.step, "images": len(scores)}
+        return measured | ({"unreadable_images": unreadable} if unreadable else {}) | found
+
+
+def _precision(config: RunConfig, ranks: Ranks) -> precision.Precision:
+    """The run's own, or what this device has where it cannot compute in that."""
+    try:
+        return precision.choose(config.train.precision, ranks.device)
+    except UserError:
+        return precision.choose("auto", ranks.device)
 
 
 def _without_initial_weights(config: RunConfig) -> RunConfig:

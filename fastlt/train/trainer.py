@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -107,8 +105,10 @@ class Trainer:
             self.parallel = DistributedDataParallel(self.method, broadcast_buffers=False)
         self.events: Events | None = None
         self.sums: dict[str, Tensor] = {}
+        self.bad_images = 0  # over all ranks, when last saved
+        self.summed = 0  # steps whose terms `sums` holds
         self.best: dict | None = None
-        self.whole, self.window = Clock(), Clock()
+        self.clock = Clock()
 
     def _set_length(self) -> None:
         train = self.config.train
@@ -123,15 +123,20 @@ class Trainer:
         self._open_events()
         self.display.begin(self.step, self.steps, [str(self.precision)])
         with StopRequest() as stop:
+            if not self.folder.last.exists():
+                self.save()  # a run can be resumed from its first moment on
             while self.step < end:
                 self._timed_step()
                 if self._due(self.config.train.log_every):
                     self._log()
                 if self._validation_due():
-                    self._validate()
-                if self._due(self.config.train.checkpoint_every) or self._stopping(stop):
-                    self.save()
-                if stop.requested and self._stopping(stop):
+                    with self.clock.paused():
+                        self._validate()
+                stopping = self._stopping(stop)
+                if stopping or self._due(self.config.train.checkpoint_every):
+                    with self.clock.paused():
+                        self.save()
+                if stopping:
                     raise Interrupted(f"stopped after step {self.step} of {self.steps}")
 
     def _open_events(self) -> None:
@@ -139,14 +144,11 @@ class Trainer:
             self.events = Events(self.folder.events, self.step)
 
     def _timed_step(self) -> None:
-        begin = time.perf_counter()
-        batch = next(self.loader)
-        fed = time.perf_counter()
+        with self.clock.waiting():
+            batch = next(self.loader)
         self.train_step(batch)
         self.step += 1
-        end = time.perf_counter()
-        for clock in (self.whole, self.window):
-            clock.add(end - begin, fed - begin, self.config.train.batch)
+        self.clock.count(self.config.train.batch)
         self.display.advance(self.step)
 
     def train_step(self, batch: Batch) -> None:
@@ -161,6 +163,7 @@ class Trainer:
             with contextlib.nullcontext() if last else self._no_sync():
                 self.scaler.scale(sum(terms.values()) / len(parts)).backward()
             self._accumulate(terms, len(parts))
+        self.summed += 1
         self._update()
 
     def _no_sync(self):
@@ -193,10 +196,8 @@ class Trainer:
         """Alone: as soon as asked. Several ranks agree where they meet anyway, at a logged step."""
         if self.ranks.count == 1:
             return stop.requested
-        if self._due(self.config.train.log_every):
-            stop.requested = distributed.any_rank(stop.requested, self.ranks.device)
-            return stop.requested
-        return False
+        agreed = self._due(self.config.train.log_every)
+        return agreed and distributed.any_rank(stop.requested, self.ranks.device)
 
     def _validation_due(self) -> bool:
         every = self.config.train.evaluate_every
@@ -208,23 +209,33 @@ class Trainer:
         return math.floor(epochs) > math.floor((self.step - 1) / self.steps_per_epoch / every)
 
     def _log(self) -> None:
-        """Reads the summed terms back: the one place where the host waits for the device."""
-        first = (self.step - 1) // self.config.train.log_every * self.config.train.log_every
+        """Writes the means of the terms since the last time."""
+        means = self._means()
+        self.sums, self.summed = {}, 0
+        rates = self.clock.lap()
+        left = (self.steps - self.step) * self.config.train.batch / max(rates["images_per_second"], 0.1)
+        rate = self.optimizer.param_groups[0]["lr"]
+        epoch = round(self.step / self.steps_per_epoch, 4)
+        self._write(
+            {"step": self.step, "epoch": epoch, "lr": rate, "terms": means} | rates | {"seconds_left": round(left)}
+        )
+
+    def _means(self) -> dict[str, float]:
+        """Reads the summed terms back: the one place where the host waits for the device.
+
+        Raises UserError if they are not finite.
+        """
         names = sorted(self.sums)
-        stacked = torch.stack([self.sums[name] for name in names]) / (self.step - first)
+        if not names:
+            return {}
+        stacked = torch.stack([self.sums[name] for name in names]) / self.summed
         means = dict(zip(names, distributed.mean(stacked).tolist(), strict=True))
-        self.sums = {}
         if not all(math.isfinite(value) for value in means.values()):
             raise UserError(
                 f"the loss is not finite at step {self.step} ({means}); lower optimizer.lr, lengthen schedule.warmup "
                 "or set train.clip_norm; the last checkpoint is kept"
             )
-        rate = self.optimizer.param_groups[0]["lr"]
-        self._write(
-            {"step": self.step, "epoch": round(self.step / self.steps_per_epoch, 4), "lr": rate, "terms": means}
-            | self.window.rates
-        )
-        self.window = Clock()
+        return means
 
     def _write(self, row: dict) -> None:
         if self.ranks.is_first:
@@ -244,18 +255,18 @@ class Trainer:
         """The metrics of a split with the averaged weights where there are any."""
         distributed.broadcast_buffers(self.method)
         with self.ema.swapped(self.method) if self.ema else contextlib.nullcontext(), self.precision.autocast():
-            scores = score(self.method, records, self.config, self.ranks, self.display.ticker(title))
-        return evaluate(
-            scores, records.labels(np.arange(len(records))), self.data.counts, self.data.groups, self.data.classes
-        )
+            scores, rows = score(self.method, records, self.config, self.ranks, self.display.ticker(title))
+        return evaluate(scores, records.labels(rows), self.data.counts, self.data.groups, self.data.classes)
 
     def save(self) -> None:
-        """Writes `last.pt`; all ranks take part."""
+        """Writes `last.pt`; all ranks take part. Raises UserError rather than keep a state that is not finite."""
+        self._means()
         self._save_to(self.folder.last)
 
     def _save_to(self, path: Path) -> None:
         distributed.broadcast_buffers(self.method)
         bad = sorted(set().union(*distributed.gather(self.loader.bad_images)))
+        self.bad_images = len(bad)
         sums = {name: distributed.mean(value) for name, value in self.sums.items()}
         if self.ranks.is_first:
             checkpoint.save(path, self._state(bad, sums))
@@ -271,6 +282,8 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "ema": self.ema.state_dict() if self.ema else None,
             "sums": sums,
+            "summed": self.summed,
+            "clock": self.clock.state_dict(),
             "bad_images": bad,
             "best": self.best,
         }
@@ -278,7 +291,9 @@ class Trainer:
     def restore(self, state: dict) -> None:
         """Goes on from a checkpoint. Raises UserError if it is of another model or data set."""
         if TrainingSet(**state["data"]) != self.data:
-            raise UserError(f"{self.folder.last} was trained on another data set than {self.config.data.path}")
+            raise UserError(
+                f"{self.folder.last} was trained on another data set than the one in {self.config.data.path}"
+            )
         checkpoint.check_matches(state["model"], self.method.state_dict(), self.folder.last)
         self.method.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -286,7 +301,8 @@ class Trainer:
         if self.ema:
             self.ema.load_state_dict(state["ema"])
         self.sums = {name: value.to(self.ranks.device) for name, value in state["sums"].items()}
-        self.best, self.step = state["best"], state["step"]
+        self.summed, self.best, self.step = state["summed"], state["best"], state["step"]
+        self.clock.load_state_dict(state["clock"])
         self.loader.seek(self.step, set(state["bad_images"]))
         if self.ranks.is_first:
             self.folder.forget_after(self.step)
@@ -301,11 +317,11 @@ class Trainer:
             "steps": self.step,
             "epochs": round(self.step / self.steps_per_epoch, 3),
             "training_images": len(self.records),
-            **self.whole.rates,
+            **self.clock.rates,
             "device": device_name(self.ranks.device),
             "ranks": self.ranks.count,
             "precision": self.precision.name,
-            "bad_images": len(self.loader.bad_images),
+            "bad_images": self.bad_images,
             "best": self.best,
         }
 

@@ -33,6 +33,9 @@ SMALL = [
 ]
 
 
+CLOCK = ("images_per_second", "data_wait_fraction", "seconds_left")
+
+
 def config_of(data, *overrides, recipe="digits/erm"):
     return run_config.load(recipe, [f"data.path={data}", *SMALL, *overrides])[0]
 
@@ -56,7 +59,7 @@ def weights(folder):
 def rows(folder):
     """metrics.jsonl without what depends on the clock."""
     found = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in ("images_per_second", "data_wait_fraction")} for row in found]
+    return [{k: v for k, v in row.items() if k not in CLOCK} for row in found]
 
 
 def assert_equal_runs(one, other):
@@ -120,7 +123,7 @@ def test_kill_9_and_resume_ends_with_the_same_bits(digits, whole, tmp_path):
     process = subprocess.Popen(command("train", "digits/erm", "--out", killed, *settings), env=environment())
     folder = RunFolder(killed)
     deadline = time.monotonic() + 120
-    while not folder.last.exists() and process.poll() is None and time.monotonic() < deadline:
+    while not folder.metrics.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     process.kill()
     assert process.wait() == -signal.SIGKILL, "it was killed in the middle"
@@ -134,7 +137,7 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(digits, tmp_path):
     settings = [part for o in (*SMALL, "train.steps=100000") for part in ("--set", o)]
     arguments = command("train", "digits/erm", "--out", out, "--set", f"data.path={digits}", *settings)
     process = subprocess.Popen(arguments, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not RunFolder(out).last.exists():
+    while not RunFolder(out).metrics.exists():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)

@@ -34,10 +34,12 @@ class Source:
     def __init__(self, form: str = "single", seed: int = 0):
         if form not in ("single", "scenes"):
             raise UserError(f"digits has no form {form!r}; choose single or scenes")
+        if not isinstance(seed, int):
+            raise UserError(f"digits takes a whole number as seed, not {seed!r}")
         self.multi_label = form == "scenes"
         self.default_recipe = Recipe() if self.multi_label else Recipe("exponential", 25)
         self.classes = [str(digit) for digit in range(10)]
-        self._form, self._seed = form, int(seed)
+        self._form, self._seed = form, seed
         self._pictures: dict[str, list[bytes]] = {}  # of the scenes, which are worth drawing once only
 
     def items(self, split: str) -> Iterator[Item]:
