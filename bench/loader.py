@@ -45,7 +45,7 @@ class PlainPictures(Dataset):
 
 def cases(data: Path | None) -> list[dict]:
     """Images per second of a random resized crop to 224 with flip and normalisation, all cores on each side."""
-    cores = len(os.sched_getaffinity(0))
+    cores = os.cpu_count() or 1
     with photo_set(data) as (records, files):
         settings = DataConfig(path=records.folder, threads=cores)
         plain = DataLoader(

@@ -12,13 +12,14 @@ from fastlt.train.run_folder import environment
 def describe_machine() -> dict:
     return environment() | {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": os.cpu_count(),
         "system": platform.system(),
     }
 
 
 def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
+    known = Path("/proc/cpuinfo")
+    for line in known.read_text().splitlines() if known.exists() else ():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor()

@@ -8,8 +8,6 @@ function of (seed, step, bad images), so nothing here has a state that a checkpo
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +18,7 @@ from fastlt import augment, dali, hashing, streams
 from fastlt.batch import Batch, StreamSpec
 from fastlt.config import DataConfig, PipelineConfig
 from fastlt.errors import UserError
+from fastlt.prefetch import Feed, Prepared, Window
 from fastlt.replacement import Replacement
 
 
@@ -55,68 +54,6 @@ class Part:
     stream: streams.Stream
     batch: int  # over all ranks
     view_keys: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """The host side of one step: for each graph what DALI is fed, and for each stream what it shows."""
-
-    inputs: list[list]
-    position: dict[str, np.ndarray]
-    index: dict[str, np.ndarray]
-
-
-class Window:
-    """The steps prepared ahead of their use, filled by one thread and bounded in number."""
-
-    def __init__(self, prepare: Callable[[int], Prepared], start: int, depth: int) -> None:
-        self._prepare, self._next, self._depth = prepare, start, depth
-        self._oldest = start
-        self._ready: dict[int, Prepared] = {}
-        self._error: BaseException | None = None
-        self._open = True
-        self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._fill, name="fastlt-loader", daemon=True)
-        self._thread.start()
-
-    def get(self, step: int) -> Prepared:
-        """Waits until `step` is there. Raises what preparing it raised."""
-        with self._changed:
-            self._changed.wait_for(lambda: step in self._ready or self._error)
-            if step in self._ready:
-                return self._ready[step]
-            raise self._error
-
-    def drop_before(self, step: int) -> None:
-        with self._changed:
-            for old in [number for number in self._ready if number < step]:
-                del self._ready[old]
-            self._oldest = step
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        with self._changed:
-            self._open = False
-            self._changed.notify_all()
-        self._thread.join()
-
-    def _fill(self) -> None:
-        try:
-            while self._wait_for_room():
-                prepared = self._prepare(self._next)
-                with self._changed:
-                    self._ready[self._next] = prepared
-                    self._next += 1
-                    self._changed.notify_all()
-        except BaseException as error:  # handed to whoever waits in `get`
-            with self._changed:
-                self._error = error
-                self._changed.notify_all()
-
-    def _wait_for_room(self) -> bool:
-        with self._changed:
-            self._changed.wait_for(lambda: not self._open or self._next < self._oldest + self._depth)
-            return self._open
 
 
 class Loader:
@@ -198,7 +135,7 @@ class Loader:
         threads = max(1, (self.data.threads or _own_cores()) // len(self.graphs))
         window = self._window
         for number, (config, parts) in enumerate(self.graphs):
-            feed = _Feed(window, number, first)
+            feed = Feed(window, number, first)
             self._pipelines.append(self._pipeline(config, self._rows(parts), threads, feed))
 
     def _pipeline(self, config: PipelineConfig, batch: int, threads: int, feed):
@@ -282,16 +219,6 @@ class Loader:
         if not bad:
             raise UserError(f"DALI failed on step {self.step}: {str(error).strip().splitlines()[0]}") from error
         self.replacement.set_aside(bad)
-
-
-class _Feed:
-    """What DALI calls for the inputs of one graph, batch after batch."""
-
-    def __init__(self, window: Window, graph: int, start: int) -> None:
-        self.window, self.graph, self.start = window, graph, start
-
-    def __call__(self, info) -> list:
-        return self.window.get(self.start + info.iteration).inputs[self.graph]
 
 
 def _own_cores() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import zlib
 from pathlib import Path
 
@@ -211,6 +210,10 @@ class ShardSet:
 
 def _open_files() -> int:
     """How many files this process may have open."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return 512
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return 1 << 16 if limit == resource.RLIM_INFINITY else limit
 

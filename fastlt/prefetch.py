@@ -1,0 +1,81 @@
+"""The host side of the steps to come, prepared by one thread ahead of their use."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The host side of one step: for each graph what DALI is fed, and for each stream what it shows."""
+
+    inputs: list[list]
+    position: dict[str, np.ndarray]
+    index: dict[str, np.ndarray]
+
+
+class Window:
+    """The steps prepared ahead of their use, filled by one thread and bounded in number."""
+
+    def __init__(self, prepare: Callable[[int], Prepared], start: int, depth: int) -> None:
+        self._prepare, self._next, self._depth = prepare, start, depth
+        self._oldest = start
+        self._ready: dict[int, Prepared] = {}
+        self._error: BaseException | None = None
+        self._open = True
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._fill, name="fastlt-loader", daemon=True)
+        self._thread.start()
+
+    def get(self, step: int) -> Prepared:
+        """Waits until `step` is there. Raises what preparing it raised."""
+        with self._changed:
+            self._changed.wait_for(lambda: step in self._ready or self._error)
+            if step in self._ready:
+                return self._ready[step]
+            raise self._error
+
+    def drop_before(self, step: int) -> None:
+        with self._changed:
+            for old in [number for number in self._ready if number < step]:
+                del self._ready[old]
+            self._oldest = step
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        with self._changed:
+            self._open = False
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _fill(self) -> None:
+        try:
+            while self._wait_for_room():
+                prepared = self._prepare(self._next)
+                with self._changed:
+                    self._ready[self._next] = prepared
+                    self._next += 1
+                    self._changed.notify_all()
+        except BaseException as error:  # handed to whoever waits in `get`
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()
+
+    def _wait_for_room(self) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._open or self._next < self._oldest + self._depth)
+            return self._open
+
+
+class Feed:
+    """What DALI calls for the inputs of one graph, batch after batch."""
+
+    def __init__(self, window: Window, graph: int, start: int) -> None:
+        self.window, self.graph, self.start = window, graph, start
+
+    def __call__(self, info) -> list:
+        return self.window.get(self.start + info.iteration).inputs[self.graph]
