@@ -78,7 +78,8 @@ class Loader:
         for part in self.parts:
             _check_batch(part, self.place.ranks)
         self.graphs = _by_graph(self.parts, pipeline)
-        self.replacement = Replacement(records, members, data.max_bad_images)
+        in_order = all(spec.stream.sampling == "sequential" for spec in specs.values())  # evaluation: any stands in
+        self.replacement = Replacement(records, members, data.max_bad_images, within_class=not in_order)
         self.step = 0
         self._pipelines: list = []
         self._window: Window | None = None

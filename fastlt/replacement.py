@@ -10,12 +10,13 @@ from fastlt.errors import UserError
 class Replacement:
     """Maps image indices to image indices that decode: a pure function of the set of bad images.
 
-    A bad image gives way to the next image of its class, the rarest one where it has several; an image without a
-    class to the next image of the split. So the class balance of a stream stays what it was.
+    A bad image gives way to the next image of its class, the rarest one where it has several, so that the class
+    balance of a stream stays what it was; an image without a class, or any where not `within_class`, to the next image
+    of the split.
     """
 
-    def __init__(self, records, members: tuple[np.ndarray, np.ndarray], limit: int) -> None:
-        self.records, self.members, self.limit = records, members, limit
+    def __init__(self, records, members: tuple[np.ndarray, np.ndarray], limit: int, within_class: bool = True) -> None:
+        self.records, self.members, self.limit, self.within_class = records, members, limit, within_class
         self.forget_all_but(set())
 
     def __call__(self, indices: np.ndarray) -> np.ndarray:
@@ -54,11 +55,11 @@ class Replacement:
         )
 
     def _classmates(self, index: int) -> np.ndarray:
-        """The images of the rarest class in which `index` is positive, ascending."""
+        """The images that may take the place of `index`, ascending."""
         label = self.records.labels(np.array([index]))[0]
         classes = np.flatnonzero(label == 1) if np.ndim(label) else np.array([label])
         starts, images = self.members
-        if not len(classes):
+        if not len(classes) or not self.within_class:
             return np.arange(len(self.records))
         rarest = classes[np.argmin(starts[classes + 1] - starts[classes])]
         return images[starts[rarest] : starts[rarest + 1]]
