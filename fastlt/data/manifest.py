@@ -49,7 +49,7 @@ def read_manifest(folder: Path) -> dict:
     """
     path = folder / NAME
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode("utf-8")  # as it is: reading text would turn \r into \n
     except FileNotFoundError:
         raise UserError(_missing(folder)) from None
     except (OSError, UnicodeDecodeError) as error:

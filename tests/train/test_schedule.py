@@ -88,9 +88,14 @@ def test_cosine_spans_what_the_warm_up_leaves():
     st.data(),
 )
 def test_every_factor_is_a_share(name, total_steps, warmup, data):
-    config = ScheduleConfig(name=name, warmup=warmup, milestones=(1, 7))
+    config = ScheduleConfig(name=name, warmup=0 if name == "one_cycle" else warmup, milestones=(1, 7))
     step = data.draw(st.integers(0, total_steps - 1))
     assert 0 <= schedule.factor(config, step, total_steps, PER_EPOCH) <= 1
+
+
+def test_one_cycle_has_no_warmup_of_its_own():
+    with pytest.raises(ValueError, match="leave warmup at 0"):
+        ScheduleConfig(name="one_cycle", warmup=1)
 
 
 def test_apply_sets_each_group_by_its_own_scale():

@@ -264,7 +264,7 @@ def test_a_checkpoint_of_another_model_or_data_set_is_refused(digits, scenes, wh
 
 
 def test_a_run_is_never_written_over(digits, whole):
-    with pytest.raises(UserError, match="holds a run already; add --resume"):
+    with pytest.raises(UserError, match="holds a run already; go on with fastlt train --resume"):
         begin(whole.path, config_of(digits))
 
 
