@@ -16,7 +16,7 @@ from fastlt.batch import StreamSpec
 from fastlt.config import DataConfig, PipelineConfig
 from fastlt.loader import Loader
 
-BATCH, BATCHES, SIZE = 64, 6, 224
+BATCH, BATCHES, SIZE = 64, 20, 224  # many batches a turn: what was prefetched in the other's turn is a gift
 PIPELINE = PipelineConfig(name="random_resized_crop", size=SIZE)
 
 
@@ -49,7 +49,13 @@ def cases(data: Path | None) -> list[dict]:
     with photo_set(data) as (records, files):
         settings = DataConfig(path=records.folder, threads=cores)
         plain = DataLoader(
-            PlainPictures(files), BATCH, shuffle=True, num_workers=cores, drop_last=True, persistent_workers=True
+            PlainPictures(files),
+            BATCH,
+            shuffle=True,
+            num_workers=cores,
+            drop_last=True,
+            persistent_workers=True,
+            prefetch_factor=1,  # one batch a core, about what DALI holds
         )
         endless = _endless(plain)
         with Loader(records, {"main": StreamSpec()}, PIPELINE, BATCH, 0, settings) as loader:
