@@ -19,7 +19,7 @@ def test_every_recipe_of_the_package_is_valid(name):
 
 
 def test_what_is_overridden_is_told_also_for_a_recipe_without_a_parent():
-    assert config.load("digits/erm", ["train.epochs=5"])[1] == ["train.epochs: 40 -> 5"]
+    assert config.load("digits/erm", ["train.epochs=5"])[1] == ["train.epochs: 24 -> 5"]
 
 
 def test_a_recipe_extends_another_and_says_what_it_changes(tmp_path):
