@@ -1,0 +1,300 @@
+// Vectors of floats for one instruction set, with the functions of scalar_math.h on them.
+//
+// GCC's vector types instead of auto-vectorised loops: with int8 targets in a loop the vectoriser takes four registers for
+// a value and spills; here the width is fixed. Two vectors lie side by side, because the chain exp -> division -> log is
+// some 150 cycles long and one of them alone leaves the processor waiting. Rounding by adding 1.5 * 2^23 needs the compiler
+// to keep the order of additions: never -ffast-math.
+#pragma once
+#include "../scalar_math.h"
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#define FASTLT_METHOD inline __attribute__((always_inline))
+
+namespace fastlt {
+namespace FASTLT_ISA {  // so that no name means two things in one library
+
+using fastlt::absolute;
+using fastlt::exponential;
+using fastlt::keep;
+using fastlt::larger;
+using fastlt::logarithm;
+using fastlt::minus_log_and_inverse;
+using fastlt::pick;
+using fastlt::sigmoid_pair;
+using fastlt::sigmoid_softplus;
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16;
+#elif defined(__AVX2__)
+constexpr int LANES = 8;
+#else
+constexpr int LANES = 4;
+#endif
+constexpr int SIDE_BY_SIDE = 2, WIDTH = SIDE_BY_SIDE * LANES;
+
+typedef float Lanes __attribute__((vector_size(4 * LANES)));
+typedef float LooseLanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t IntLanes __attribute__((vector_size(4 * LANES)));
+typedef int8_t ByteLanes __attribute__((vector_size(LANES)));
+typedef int8_t LooseByteLanes __attribute__((vector_size(LANES), aligned(1), may_alias));
+typedef uint16_t ShortLanes __attribute__((vector_size(2 * LANES)));
+typedef uint16_t LooseShortLanes __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+typedef uint32_t WordLanes __attribute__((vector_size(4 * LANES)));
+
+#define FASTLT_EACH(Type, expression) \
+  Type out;                           \
+  for (int j = 0; j < SIDE_BY_SIDE; ++j) out.part[j] = expression; \
+  return out;
+
+// Also what a comparison gives: -1 where true, 0 where false.
+struct Ints {
+  IntLanes part[SIDE_BY_SIDE];
+};
+struct Floats {
+  Lanes part[SIDE_BY_SIDE];
+  Floats() = default;
+  FASTLT_METHOD explicit Floats(float value) {
+    for (int j = 0; j < SIDE_BY_SIDE; ++j) part[j] = Lanes{} + value;
+  }
+};
+// A comparison that is known to be false everywhere.
+struct Never {};
+
+#define FASTLT_ARITHMETIC(op)                                                                       \
+  FASTLT_INLINE Floats operator op(Floats x, Floats y) { FASTLT_EACH(Floats, x.part[j] op y.part[j]) } \
+  FASTLT_INLINE Floats operator op(Floats x, float y) { FASTLT_EACH(Floats, x.part[j] op y) }          \
+  FASTLT_INLINE Floats operator op(float x, Floats y) { FASTLT_EACH(Floats, x op y.part[j]) }
+FASTLT_ARITHMETIC(+)
+FASTLT_ARITHMETIC(-)
+FASTLT_ARITHMETIC(*)
+FASTLT_ARITHMETIC(/)
+#define FASTLT_COMPARISON(op)                                                                      \
+  FASTLT_INLINE Ints operator op(Floats x, Floats y) { FASTLT_EACH(Ints, x.part[j] op y.part[j]) } \
+  FASTLT_INLINE Ints operator op(Floats x, float y) { FASTLT_EACH(Ints, x.part[j] op y) }          \
+  FASTLT_INLINE Ints operator op(Ints x, int32_t y) { FASTLT_EACH(Ints, x.part[j] op y) }
+FASTLT_COMPARISON(>)
+FASTLT_COMPARISON(<)
+FASTLT_COMPARISON(>=)
+FASTLT_COMPARISON(==)
+#define FASTLT_BITWISE(op)                                                                     \
+  FASTLT_INLINE Ints operator op(Ints x, Ints y) { FASTLT_EACH(Ints, x.part[j] op y.part[j]) } \
+  FASTLT_INLINE Ints operator op(Ints x, int32_t y) { FASTLT_EACH(Ints, x.part[j] op y) }
+FASTLT_BITWISE(&)
+FASTLT_BITWISE(|)
+FASTLT_BITWISE(+)
+FASTLT_BITWISE(-)
+FASTLT_BITWISE(<<)
+FASTLT_BITWISE(>>)
+FASTLT_INLINE Floats operator-(Floats x) { FASTLT_EACH(Floats, -x.part[j]) }
+FASTLT_INLINE Ints operator~(Ints x) { FASTLT_EACH(Ints, ~x.part[j]) }
+FASTLT_INLINE Floats& operator+=(Floats& x, Floats y) { return x = x + y; }
+
+FASTLT_INLINE Floats as_floats(Ints x) { FASTLT_EACH(Floats, (Lanes)x.part[j]) }  // the same bits
+FASTLT_INLINE Ints as_ints(Floats x) { FASTLT_EACH(Ints, (IntLanes)x.part[j]) }
+FASTLT_INLINE Floats to_floats(Ints x) { FASTLT_EACH(Floats, __builtin_convertvector(x.part[j], Lanes)) }
+
+FASTLT_INLINE Floats pick(Ints where, Floats x, Floats y) { FASTLT_EACH(Floats, where.part[j] ? x.part[j] : y.part[j]) }
+FASTLT_INLINE Floats keep(Ints where, Floats x) { return as_floats(where & as_ints(x)); }
+FASTLT_INLINE Floats flip_sign(Ints where, Floats x) {
+  FASTLT_EACH(Floats, (Lanes)((IntLanes)x.part[j] ^ (where.part[j] & (int32_t)0x80000000)))
+}
+FASTLT_INLINE Floats absolute(Floats x) { return as_floats(as_ints(x) & 0x7fffffff); }
+FASTLT_INLINE Floats larger(Floats x, Floats y) { return pick(x > y, x, y); }
+FASTLT_INLINE float total(Floats x) {
+  float sum = 0;
+  for (int j = 0; j < SIDE_BY_SIDE; ++j)
+    for (int i = 0; i < LANES; ++i) sum += x.part[j][i];
+  return sum;
+}
+FASTLT_INLINE float largest(Floats x) {
+  float most = x.part[0][0];
+  for (int j = 0; j < SIDE_BY_SIDE; ++j)
+    for (int i = 0; i < LANES; ++i) most = most > x.part[j][i] ? most : x.part[j][i];
+  return most;
+}
+
+FASTLT_INLINE Floats pick(Never, Floats, Floats y) { return y; }
+FASTLT_INLINE Floats keep(Never, Floats) { return Floats(0.f); }
+FASTLT_INLINE Floats flip_sign(Never, Floats x) { return x; }
+FASTLT_INLINE Never operator&(Never, Ints) { return {}; }
+FASTLT_INLINE Ints operator|(Ints x, Never) { return x; }
+
+// e^x for x <= 0; 0 below -87.3, where it would no longer be a normal number. x = whole log 2 + r, with log 2 in two parts
+// so that whole times the first is exact; the coefficients are those of Cephes' expf.
+FASTLT_INLINE Floats exponential(Floats x) {
+  const Floats shifted = x * 1.44269504f + 12582912.f, whole = shifted - 12582912.f;  // round(x / log 2)
+  const Floats r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f, r2 = r * r;
+  const Floats a = r * 1.6666665459e-1f + 5.0000001201e-1f, b = r * 8.3334519073e-3f + 4.1665795894e-2f,
+               c = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  const Floats result = ((c * r2 + b) * r2 + a) * r2 + r + 1.f;
+  return pick(x < -87.3f, Floats(0.f), as_floats(as_ints(result) + (as_ints(shifted) << 23)));  // NaN stays NaN
+}
+
+// log(1 + e) = 2 atanh(q), q = e / (2 + e), for e in [0, 1].
+FASTLT_INLINE Floats twice_atanh(Floats q) {
+  const Floats q2 = q * q;
+  const Floats c = (q2 * 0.281782985f + 0.279606104f) * (q2 * q2) + (q2 * 0.400249094f + 0.666663170f);
+  return q * (c * q2 + 2.f);
+}
+
+FASTLT_INLINE Sigmoid<Floats> sigmoid_softplus(Floats t) {
+  const Floats e = exponential(-absolute(t)), d = 1.f + e, h = 2.f + e, inverse = 1.f / (d * h);
+#if defined(__FMA__)
+  const Floats rough = h * inverse, near = rough + rough * (1.f - d * rough);  // the roundings of the shared division go
+#else
+  const Floats near = 1.f / d;
+#endif
+  const Floats far = e * near;
+  const Ints up = t >= 0.f;
+  return {pick(up, near, far), pick(up, far, near), keep(up, t) + twice_atanh(e * (d * inverse))};
+}
+FASTLT_INLINE SigmoidPair<Floats> sigmoid_pair(Floats t) {
+  const Floats e = exponential(-absolute(t)), near = 1.f / (1.f + e), far = e * near;
+  const Ints up = t >= 0.f;
+  return {pick(up, near, far), pick(up, far, near), near, far};
+}
+// v in (0, 1]: one exponent is split off; with none, 1 - v itself goes into the series, so no digits are lost.
+FASTLT_INLINE LogInverse<Floats> minus_log_and_inverse(Floats v, Floats c, Floats divisor) {
+  const Ints k = (as_ints(v) - 0x3f3504f3) >> 23;
+  const Floats w = pick(k == 0, -c, as_floats(as_ints(v) - (k << 23)) - 1.f);
+  const Floats h = 2.f + w, inverse = 1.f / (h * divisor);
+  const Floats s = w * divisor * inverse, s2 = s * s;
+  Floats series = s2 * 0.29933399f + 0.399745077f;
+  series = series * s2 + 0.666668177f;
+  series = series * s2 + 2.f;
+  return {to_floats(k) * -0.693147181f - s * series, h * inverse};
+}
+// For normal positive numbers.
+FASTLT_INLINE Floats logarithm(Floats x) {
+  return -minus_log_and_inverse(x, 1.f - x, Floats(1.f)).minus_log;
+}
+
+// ---- memory: float, bfloat16 and float16 as they lie there
+
+struct Bf16 {
+  uint16_t bits;
+};
+struct Fp16 {
+  uint16_t bits;
+};
+
+FASTLT_INLINE Lanes widen(const float* p) { return *(const LooseLanes*)p; }
+FASTLT_INLINE void narrow(float* p, Lanes x) { *(LooseLanes*)p = x; }
+FASTLT_INLINE Lanes widen(const Bf16* p) {
+  return (Lanes)(__builtin_convertvector((ShortLanes)(*(const LooseShortLanes*)p), WordLanes) << 16);
+}
+FASTLT_INLINE void narrow(Bf16* p, Lanes x) {
+  const WordLanes bits = (WordLanes)x, rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;  // to nearest even
+  const WordLanes is_nan = (WordLanes)(x != x);
+  *(LooseShortLanes*)p = __builtin_convertvector((is_nan & 0x7fc0) | (~is_nan & rounded), ShortLanes);
+}
+#if defined(__AVX512F__)
+FASTLT_INLINE Lanes widen(const Fp16* p) { return (Lanes)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p)); }
+FASTLT_INLINE void narrow(Fp16* p, Lanes x) { _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph((__m512)x, 0)); }
+#elif defined(__AVX2__)
+FASTLT_INLINE Lanes widen(const Fp16* p) { return (Lanes)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)); }
+FASTLT_INLINE void narrow(Fp16* p, Lanes x) { _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph((__m256)x, 0)); }
+#else
+// Exponents are moved by a multiplication, which also makes subnormals right.
+FASTLT_INLINE Lanes widen(const Fp16* p) {
+  const WordLanes h = __builtin_convertvector((ShortLanes)(*(const LooseShortLanes*)p), WordLanes);
+  const Lanes magnitude = (Lanes)((h & 0x7fff) << 13) * 0x1p112f;
+  const WordLanes special = (WordLanes)((h & 0x7c00) == 0x7c00) & 0x7f800000;
+  return (Lanes)((WordLanes)magnitude | special | ((h & 0x8000) << 16));
+}
+FASTLT_INLINE void narrow(Fp16* p, Lanes x) {
+  const WordLanes bits = (WordLanes)x, sign = bits & 0x80000000, size = bits ^ sign;
+  const WordLanes rebased = size - 0x38000000u;  // exponent 127 -> 15
+  const WordLanes normal = (rebased + 0xfff + ((size >> 13) & 1)) >> 13;
+  const WordLanes small = (WordLanes)((Lanes)size + 0.5f) - 0x3f000000u;  // the addition rounds at 2^-24
+  WordLanes half = size < 0x38800000u ? small : normal;
+  half = size >= 0x477ff000u ? WordLanes{} + 0x7c00u : half;              // rounds to infinity
+  half = size > 0x7f800000u ? WordLanes{} + 0x7e00u : half;               // NaN
+  *(LooseShortLanes*)p = __builtin_convertvector(half | (sign >> 16), ShortLanes);
+}
+#endif
+
+// How kernels see a vector type: Floats (any storage) or double (double alone, one lane).
+template <class V>
+struct Vector;
+template <>
+struct Vector<Floats> {
+  using Real = float;
+  using Mask = Ints;
+  static constexpr int width = WIDTH;
+  template <class T>
+  static FASTLT_METHOD Floats load(const T* p) { FASTLT_EACH(Floats, widen(p + j * LANES)) }
+  template <class T>
+  static FASTLT_METHOD void store(T* p, Floats x) {
+    for (int j = 0; j < SIDE_BY_SIDE; ++j) narrow(p + j * LANES, x.part[j]);
+  }
+  static FASTLT_METHOD Ints load_bytes(const int8_t* p) {
+    FASTLT_EACH(Ints, __builtin_convertvector((ByteLanes)(*(const LooseByteLanes*)(p + j * LANES)), IntLanes))
+  }
+  static FASTLT_METHOD Ints load_ints(const int32_t* p) {
+    FASTLT_EACH(Ints, (IntLanes)(*(const LooseLanes*)((const float*)p + j * LANES)))
+  }
+  // The first `count` values, the rest filled up; through a copy where that is not a whole vector.
+  template <class T>
+  static FASTLT_METHOD Floats load(const T* p, int count, T fill) {
+    if (count == width) return load(p);
+    T values[width];
+    for (int k = 0; k < width; ++k) values[k] = fill;
+    __builtin_memcpy(values, p, count * sizeof(T));
+    return load(values);
+  }
+  static FASTLT_METHOD Ints load_bytes(const int8_t* p, int count, int8_t fill) {
+    if (count == width) return load_bytes(p);
+    int8_t values[width];
+    for (int k = 0; k < width; ++k) values[k] = fill;
+    __builtin_memcpy(values, p, count);
+    return load_bytes(values);
+  }
+  template <class T>
+  static FASTLT_METHOD void store(T* p, Floats x, int count) {
+    if (count == width) return store(p, x);
+    T values[width];
+    store(values, x);
+    __builtin_memcpy(p, values, count * sizeof(T));
+  }
+};
+template <>
+struct Vector<double> {
+  using Real = double;
+  using Mask = bool;
+  static constexpr int width = 1;
+  static FASTLT_METHOD double load(const double* p) { return *p; }
+  static FASTLT_METHOD void store(double* p, double x) { *p = x; }
+  static FASTLT_METHOD int load_bytes(const int8_t* p) { return *p; }
+  static FASTLT_METHOD int load_ints(const int32_t* p) { return *p; }
+  static FASTLT_METHOD double load(const double* p, int, double) { return *p; }
+  static FASTLT_METHOD int load_bytes(const int8_t* p, int, int8_t) { return *p; }
+  static FASTLT_METHOD void store(double* p, double x, int) { *p = x; }
+};
+
+// Calls with the first column and the number of columns of every vector of begin..end.
+template <class V, class F>
+FASTLT_INLINE void each_vector(int64_t begin, int64_t end, const F& call) {
+  for (int64_t j = begin; j < end; j += Vector<V>::width)
+    call(j, end - j < Vector<V>::width ? (int)(end - j) : Vector<V>::width);
+}
+// All columns but `skipped` (-1: none).
+template <class V, class F>
+FASTLT_INLINE void each_vector_but(int64_t skipped, int64_t columns, const F& call) {
+  each_vector<V>(0, skipped < 0 ? 0 : skipped, call);
+  each_vector<V>(skipped + 1, columns, call);
+}
+#define FASTLT_LAMBDA __attribute__((always_inline))
+FASTLT_INLINE double flip_sign(bool where, double x) { return where ? -x : x; }
+FASTLT_INLINE double total(double x) { return x; }
+FASTLT_INLINE double largest(double x) { return x; }
+FASTLT_INLINE double pick(Never, double, double y) { return y; }
+FASTLT_INLINE double keep(Never, double) { return 0; }
+FASTLT_INLINE double flip_sign(Never, double x) { return x; }
+FASTLT_INLINE Never operator&(Never, bool) { return {}; }
+FASTLT_INLINE bool operator|(bool x, Never) { return x; }
+
+}  // namespace FASTLT_ISA
+}  // namespace fastlt
