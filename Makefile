@@ -6,17 +6,19 @@ VENV ?= .venv
 EXTRAS ?= dev
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+NATIVE := native_build.py $(wildcard csrc/*.* csrc/*/*.*)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint bench clean machine
+.PHONY: help install demo test test-all lint bench gpu-check clean machine
 
 help:
 	@echo "make demo      train and evaluate on the bundled images, on whatever this machine has"
 	@echo "make test      the tests, without the slow ones"
 	@echo "make test-all  all the tests"
 	@echo "make lint      ruff"
-	@echo "make bench     time the shard reader, the loader and a large index"
+	@echo "make bench     time the shard reader, the loader, a large index and the losses"
 	@echo "make install   only make the virtual environment $(VENV) and install into it"
+	@echo "make gpu-check on a machine with an NVIDIA GPU: everything there is to check and to time on it"
 	@echo "make clean     remove what tests and builds left behind; $(VENV), data and runs stay"
 
 install: $(INSTALLED)
@@ -37,22 +39,27 @@ bench: machine $(INSTALLED)
 	$(BIN)/python -m fastlt bench reader
 	$(BIN)/python -m fastlt bench loader
 	$(BIN)/python -m fastlt bench index
+	$(BIN)/python -m fastlt bench losses
+
+gpu-check: $(INSTALLED)
+	$(BIN)/python tools/gpu_check.py --out gpu-check
 
 # The stamp is written last, so an installation that was broken off is taken up again. `venv` also mends a folder that
 # has no pip, and leaves what is installed there alone. Without build isolation, an environment that already has
-# everything needs no network.
-$(INSTALLED): pyproject.toml setup.py
+# everything needs no network; torch must then be there first, because the native library is compiled with its headers.
+$(INSTALLED): pyproject.toml setup.py $(NATIVE)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { $(check_python) && $(PYTHON) -m venv "$(VENV)"; }
-	@echo "installing into $(VENV); the first time this takes some minutes, PyTorch is large"
-	$(BIN)/python -m pip install --quiet "setuptools>=77"
+	@echo "installing into $(VENV); the first time this takes some minutes: PyTorch is large, and operators are compiled"
+	$(BIN)/python -m pip install --quiet "setuptools>=77" "torch>=2.13"
 	$(BIN)/python -m pip install --no-build-isolation --editable ".[$(EXTRAS)]"
+	@[ ! -f build/native/log ] || cat build/native/log
 	@touch "$@"
 
 # Neither is needed, so their absence is worth one line and no more.
 machine:
 	@lacks=""; \
 	for compiler in "$${CXX:-c++}" g++ clang++ none; do command -v "$$compiler" >/dev/null 2>&1 && break; done; \
-	[ "$$compiler" != none ] || lacks="no C++ compiler (nothing has to be compiled)"; \
+	[ "$$compiler" != none ] || lacks="no C++ compiler (the plain PyTorch references of the operators serve)"; \
 	nvidia-smi -L >/dev/null 2>&1 || lacks="$${lacks:+$$lacks, }no NVIDIA GPU (everything runs on the CPU)"; \
 	[ -z "$$lacks" ] || echo "note: $$lacks"
 

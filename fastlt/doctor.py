@@ -29,6 +29,7 @@ import fastlt
 GIB = 2**30
 OLDEST_TORCH = (2, 13)
 DALI = "nvidia-dali-cuda120"
+INSTALL_AGAIN = "run the installation again (in a checkout: make install)"
 _STYLES = {"ok": "green", "missing": "bold red", "note": "yellow"}
 
 
@@ -47,7 +48,9 @@ def examine(run: bool = True) -> list[Finding]:
     findings = [_python(), _package(), _torch_version(), *_requirements(), _dali_version()]
     if run and _found(findings, "torch"):
         findings += _devices()
-    if _found(findings, "CPU"):  # torch runs
+    torch_runs = _found(findings, "CPU")
+    findings.append(_operators() if torch_runs else _native_library())
+    if torch_runs:
         findings.append(_apex())
     if run and _found(findings, "DALI"):
         findings.append(_dali_runs())
@@ -184,6 +187,29 @@ def _cpu_precisions(capabilities: dict[str, object]) -> list[str]:
     if has & {"avx512_fp16", "amx_fp16", "fp16_arith"}:
         precisions.append("fp16")
     return precisions
+
+
+def _native_library() -> Finding:
+    """What the compiled operators are made for, by the words that the build left in the file."""
+    file = Path(fastlt.__file__).with_name("_native.so")
+    if not file.is_file():
+        advice = f"install a C++ compiler and {INSTALL_AGAIN}: compiled ones are several times as fast"
+        return Finding("operators", "note", "not compiled: the plain PyTorch references serve", advice)
+    words = re.search(rb"fastlt contents: ([^\0]+)", file.read_bytes())
+    return Finding("operators", "ok", f"the library holds {words[1].decode() if words else 'none of ours'}")
+
+
+def _operators() -> Finding:
+    """What computes the losses here, and for which processors there is a compiled one."""
+    from fastlt.ops import library
+
+    compiled = _native_library()
+    if library.namespace() is None:
+        return Finding("operators", "note", library.description(), compiled.advice or INSTALL_AGAIN)
+    detail = f"{library.description()}: {compiled.detail}"
+    if "no CUDA" in compiled.detail and importlib.import_module("torch").cuda.is_available():
+        return Finding("operators", "note", detail, f"install nvcc, the CUDA compiler, and {INSTALL_AGAIN}")
+    return Finding("operators", "ok", detail)
 
 
 def _dali_runs() -> Finding:

@@ -10,7 +10,7 @@ import sys
 from collections import namedtuple
 from importlib import metadata
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -243,6 +243,58 @@ class TestApex:
         assert finding.advice == ("what to do" if status == "note" else "")
 
 
+@pytest.fixture
+def compiled(monkeypatch, tmp_path) -> Path:
+    """Where the native library lies: a stand-in made for the CPU alone, which a test may remove or replace."""
+    monkeypatch.setattr(doctor.fastlt, "__file__", str(tmp_path / "__init__.py"))
+    file = tmp_path / "_native.so"
+    file.write_bytes(b"\x7fELF\0fastlt contents: CPU baseline, avx2; no CUDA\0\1")
+    return file
+
+
+class TestOperators:
+    def running(self, monkeypatch, namespace: str | None, gpu: bool = False) -> Finding:
+        """The finding where the operators are those of `namespace`, with a GPU or without."""
+        stand_in_torch(monkeypatch, *([(9, 0)] if gpu else []))
+        library = SimpleNamespace(namespace=lambda: namespace, description=lambda: namespace or "references (why)")
+        package = ModuleType("fastlt.ops")
+        package.library = library
+        monkeypatch.setitem(sys.modules, "fastlt.ops", package)
+        return doctor._operators()
+
+    def test_compiled(self, monkeypatch, compiled):
+        finding = self.running(monkeypatch, "fastlt")
+        assert finding == Finding("operators", "ok", "fastlt: the library holds CPU baseline, avx2; no CUDA")
+
+    def test_a_gpu_but_no_kernels_for_it(self, monkeypatch, compiled):
+        finding = self.running(monkeypatch, "fastlt", gpu=True)
+        assert finding.status == "note"
+        assert finding.advice.startswith("install nvcc")
+
+    def test_kernels_for_the_gpu(self, monkeypatch, compiled):
+        compiled.write_bytes(b"fastlt contents: CPU baseline; CUDA sm_80, sm_90, PTX 90\0")
+        finding = self.running(monkeypatch, "fastlt", gpu=True)
+        assert finding.detail.endswith("; CUDA sm_80, sm_90, PTX 90")
+        assert status_of(finding) == ("ok", False)
+
+    def test_not_compiled(self, monkeypatch, compiled):
+        compiled.unlink()
+        finding = self.running(monkeypatch, None)
+        assert (finding.status, finding.detail) == ("note", "references (why)")
+        assert finding.advice.startswith("install a C++ compiler")
+
+    def test_compiled_but_of_no_use(self, monkeypatch, compiled):
+        finding = self.running(monkeypatch, None)
+        assert (finding.status, finding.advice) == ("note", doctor.INSTALL_AGAIN)
+
+    def test_looking_only_reads_the_file(self, compiled):
+        assert doctor._native_library().detail == "the library holds CPU baseline, avx2; no CUDA"
+        compiled.write_bytes(b"of some other make")
+        assert doctor._native_library().detail == "the library holds none of ours"
+        compiled.unlink()
+        assert status_of(doctor._native_library()) == ("note", True)
+
+
 class TestMachine:
     def test_cores(self):
         usable = int(doctor._cores().detail.split()[0])
@@ -325,6 +377,6 @@ class TestExamine:
         """Where the tests run, torch is there; every line is whole and says something."""
         findings = doctor.examine()
         names = [finding.name for finding in findings]
-        assert {"Python", "torch", "CPU", "cores", "memory", "disk", "apex"} <= set(names)
+        assert {"Python", "torch", "CPU", "cores", "memory", "disk", "apex", "operators"} <= set(names)
         assert all(finding.detail and "\n" not in finding.detail for finding in findings)
         assert any(name.startswith("GPU") for name in names)

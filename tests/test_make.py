@@ -45,7 +45,7 @@ class Machine:
         self.programs.mkdir()
         for tool in SHELL_TOOLS:
             (self.programs / tool).symlink_to(shutil.which(tool))
-        for name in ("Makefile", "pyproject.toml", "setup.py"):
+        for name in ("Makefile", "pyproject.toml", "setup.py", "native_build.py"):
             shutil.copy(REPOSITORY / name, folder)
         self.add("python3", self.maker())
 
@@ -81,7 +81,7 @@ def machine(tmp_path) -> Machine:
     return Machine(tmp_path)
 
 
-INSTALL = ["-m pip install --quiet setuptools>=77", "-m pip install --no-build-isolation --editable .[dev]"]
+INSTALL = ["-m pip install --quiet setuptools>=77 torch>=2.13", "-m pip install --no-build-isolation --editable .[dev]"]
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,7 @@ INSTALL = ["-m pip install --quiet setuptools>=77", "-m pip install --no-build-i
         ("test", ["-m pytest -m not slow"]),
         ("test-all", ["-m pytest"]),
         ("lint", ["-m ruff check ."]),
+        ("gpu-check", ["tools/gpu_check.py --out gpu-check"]),
         ("bench", [f"-m fastlt bench {part}" for part in ("reader", "loader", "index")]),
     ],
 )
@@ -123,6 +124,26 @@ def test_new_requirements_are_installed(machine):
     assert machine.did() == INSTALL
 
 
+@pytest.mark.parametrize("source", ["csrc/schemas.cpp", "csrc/cpu/kernels.cc", "csrc/cuda/simt.h"])
+def test_an_edited_operator_is_compiled_again(machine, source):
+    file = machine.folder / source
+    file.parent.mkdir(parents=True)
+    file.touch()
+    machine.make("install")
+    machine.did()
+    later = (machine.folder / ".venv/.installed").stat().st_mtime + 10
+    os.utime(file, (later, later))
+    machine.make("install")
+    assert machine.did() == INSTALL
+
+
+def test_what_compiling_said_is_shown(machine):
+    log = machine.folder / "build/native/log"
+    log.parent.mkdir(parents=True)
+    log.write_text("fastlt: no native library\n")
+    assert "\nfastlt: no native library\n" in machine.make("install").stdout
+
+
 def test_an_installation_that_failed_is_taken_up_again(machine):
     machine.add("python3", machine.maker(fails="--editable"))
     assert machine.make("test").returncode != 0
@@ -142,7 +163,10 @@ def test_folder_and_extras_can_be_chosen(machine):
 def test_no_compiler_and_no_gpu_are_worth_one_line(machine):
     done = machine.make("demo")
     notes = [line for line in done.stdout.splitlines() if line.startswith("note:")]
-    assert notes == ["note: no C++ compiler (nothing has to be compiled), no NVIDIA GPU (everything runs on the CPU)"]
+    assert notes == [
+        "note: no C++ compiler (the plain PyTorch references of the operators serve), "
+        "no NVIDIA GPU (everything runs on the CPU)"
+    ]
     assert done.returncode == 0
 
 

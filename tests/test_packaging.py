@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from email import message_from_bytes
@@ -17,6 +20,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+LOAD_ELSEWHERE = REPOSITORY / "tests/load_elsewhere.py"
 BESIDE = ("pipelines", "configs", "bench")
 NEEDED = ("pip", "setuptools", "build")
 LACKING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
@@ -40,19 +44,30 @@ print(json.dumps([name for name in ("torch", "nvidia", "timm", "numpy") if name 
 """
 
 
-def run(python: Path | str, *arguments: str, cwd: Path, path: Path | None = None) -> str:
-    """Standard output of a Python started in `cwd`, with `path` as its PYTHONPATH."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+FIRST_LOSS = """
+import torch
+from fastlt import ops
+from fastlt.ops import library
+loss = ops.sigmoid_loss(torch.zeros(2, 3), torch.ones(2, 3, dtype=torch.int8))
+print(library.namespace(), round(loss.item(), 4))
+"""
+
+
+def run(python: Path | str, *arguments: str, cwd: Path, path: Path | None = None, **variables: str) -> str:
+    """Standard output of a Python started in `cwd`, with `path` as its PYTHONPATH. If it builds, then no library."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "FASTLT_"))}
+    environment.update(FASTLT_NATIVE="0", FASTLT_CUDA="0")
+    environment.update(variables)
     if path:
         environment["PYTHONPATH"] = str(path)
     done = subprocess.run([python, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-def pip(python: Path | str, *arguments: str, cwd: Path) -> None:
+def pip(python: Path | str, *arguments: str, cwd: Path, **variables: str) -> None:
     offline = ("--no-index", "--no-deps", "--no-build-isolation", "--quiet")
-    run(sys.executable, "-m", "pip", "--python", str(python), *arguments, *offline, cwd=cwd)
+    run(sys.executable, "-m", "pip", "--python", str(python), *arguments, *offline, cwd=cwd, **variables)
 
 
 def folders(python: Path, cwd: Path, path: Path | None = None) -> dict[str, Path]:
@@ -74,14 +89,16 @@ def recipes_of(root: Path) -> dict[str, str]:
 def checkout(tmp_path_factory) -> Path:
     """A copy of the repository, so that building leaves nothing behind in the real one."""
     copy = tmp_path_factory.mktemp("checkout") / "repository"
-    names = ("fastlt", *BESIDE, "setup.py", "pyproject.toml", "README.md", "LICENSE")
+    names = ("fastlt", *BESIDE, "csrc", "setup.py", "native_build.py", "pyproject.toml", "MANIFEST.in")
     copy.mkdir()
-    for name in names:
+    for name in (*names, "README.md", "LICENSE"):
         source = REPOSITORY / name
         if source.is_dir():
-            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
         else:
             shutil.copy2(source, copy / name)
+    if (REPOSITORY / "build/native").is_dir():  # what is up to date there need not be compiled again
+        shutil.copytree(REPOSITORY / "build/native", copy / "build/native")
     return copy
 
 
@@ -159,6 +176,9 @@ class TestWheel:
         assert 'nvidia-dali-cuda120; platform_system == "Linux"' in metadata.get_all("Requires-Dist")
         assert "LICENSE" in names
 
+    def test_without_the_library_it_is_for_every_platform(self, wheel):
+        assert wheel.name.endswith("-py3-none-any.whl")
+
 
 def contents(wheel: Path) -> dict[str, int]:
     with zipfile.ZipFile(wheel) as archive:
@@ -171,6 +191,92 @@ def test_the_source_distribution_builds_the_same_wheel(checkout, wheel, tmp_path
     source = next(tmp_path.glob("fastlt-*.tar.gz"))
     pip(sys.executable, "wheel", "--wheel-dir", str(tmp_path), str(source), cwd=tmp_path)
     assert contents(next(tmp_path.glob("fastlt-*.whl"))) == contents(wheel)
+    with tarfile.open(source) as archive:
+        names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
+    sources = {file.relative_to(checkout).as_posix() for file in (checkout / "csrc").rglob("*") if file.is_file()}
+    assert names >= {"native_build.py", *sources}
+
+
+COMPILERS = sys.platform == "linux" and shutil.which("g++") and importlib.util.find_spec("torch")
+
+
+def libraries(file: Path) -> set[str]:
+    """The shared libraries that one asks for, without the numbers of their versions."""
+    lines = run_tool("readelf", "--dynamic", str(file)).splitlines()
+    return {re.search(r"\[([\w+-]+)\.", line)[1] for line in lines if "(NEEDED)" in line}
+
+
+def run_tool(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def native_wheel(checkout: Path, folder: Path, **variables: str) -> Path:
+    """Where a wheel with the library is unpacked."""
+    pip(sys.executable, "wheel", "--wheel-dir", str(folder), str(checkout), cwd=folder, FASTLT_NATIVE="1", **variables)
+    (wheel,) = folder.glob("fastlt-*.whl")
+    platform_tag = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    assert wheel.name.endswith(f"-py3-none-{platform_tag}.whl")
+    pip(sys.executable, "install", "--target", str(folder / "unpacked"), str(wheel), cwd=folder)
+    return folder / "unpacked"
+
+
+@pytest.mark.skipif(not COMPILERS, reason="needs Linux, g++ and torch")
+class TestNativeLibrary:
+    LOADER = f"ld-linux-{platform.machine().replace('_', '-')}"
+    NEEDED = {"libtorch_cpu", "libc10", "libstdc++", "libm", "libgcc_s", "libc", LOADER}
+
+    @pytest.fixture(scope="class")
+    def unpacked(self, checkout, tmp_path_factory) -> Path:
+        return native_wheel(checkout, tmp_path_factory.mktemp("native"))
+
+    def test_is_in_the_wheel_and_computes(self, unpacked, python, tmp_path):
+        assert (unpacked / "fastlt/_native.so").is_file()
+        assert run(python, "-c", FIRST_LOSS, cwd=tmp_path, path=unpacked) == "fastlt 0.6931\n"
+
+    @pytest.mark.skipif(shutil.which("readelf") is None, reason="there is no readelf")
+    def test_asks_for_nothing_but_torch_and_the_compilers_own(self, unpacked):
+        assert libraries(unpacked / "fastlt/_native.so") <= self.NEEDED
+
+    @pytest.mark.skipif("FASTLT_OTHER_PYTHON" not in os.environ, reason="FASTLT_OTHER_PYTHON names no other Python")
+    @pytest.mark.slow
+    def test_computes_in_another_torch(self, unpacked, tmp_path):
+        run(os.environ["FASTLT_OTHER_PYTHON"], str(LOAD_ELSEWHERE), cwd=tmp_path, path=unpacked)
+
+    @pytest.mark.skipif(shutil.which("nvcc") is None, reason="there is no nvcc")
+    @pytest.mark.slow
+    @pytest.mark.timeout(1800)
+    def test_kernels_for_cuda_ask_for_nothing_more(self, checkout, python, tmp_path):
+        unpacked = native_wheel(checkout, tmp_path, FASTLT_CUDA="1")
+        file = unpacked / "fastlt/_native.so"
+        assert re.search(rb"fastlt contents: [^\0]*CUDA sm_", file.read_bytes())
+        assert libraries(file) <= self.NEEDED
+        for other in (python, os.environ.get("FASTLT_OTHER_PYTHON", python)):
+            run(other, str(LOAD_ELSEWHERE), cwd=tmp_path, path=unpacked)
+
+
+class TestWithoutCompiler:
+    """Installing works and says what serves; so does the first loss, once."""
+
+    @pytest.fixture(scope="class")
+    def installed(self, checkout, tmp_path_factory) -> tuple[Path, str]:
+        """The folder, and what was said."""
+        folder = tmp_path_factory.mktemp("without")
+        variables = {"CXX": "/nonexistent", "FASTLT_NATIVE": "auto"}
+        pip(sys.executable, "install", "--target", str(folder), str(checkout), cwd=folder, **variables)
+        return folder, (checkout / "build/native/log").read_text()
+
+    def test_installing_says_so(self, installed):
+        folder, said = installed
+        line = "fastlt: no native library, the plain PyTorch references will serve: no C++ compiler (/nonexistent)\n"
+        assert said == line
+        assert not (folder / "fastlt/_native.so").exists()
+
+    def test_the_references_serve(self, installed, python, tmp_path):
+        pytest.importorskip("torch")
+        loud = "import warnings; warnings.showwarning = lambda message, *others: print(message)"
+        said = run(python, "-c", f"{loud}{FIRST_LOSS}{FIRST_LOSS}", cwd=tmp_path, path=installed[0]).splitlines()
+        assert said[1:] == ["None 0.6931", "None 0.6931"]
+        assert "plain PyTorch" in said[0]
 
 
 class TestEditable:
