@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-SUBJECTS = ("reader", "loader", "index")
+SUBJECTS = ("reader", "loader", "index", "losses")
 
 
 def run(subject: str, data: Path | None, console: Console) -> dict:
@@ -22,9 +22,18 @@ def run(subject: str, data: Path | None, console: Console) -> dict:
 
 
 def _table(subject: str, cases: list[dict]) -> Table:
+    """A column for every figure of any case; lists of samples are for the JSON alone."""
+    columns = list(dict.fromkeys(name for case in cases for name, value in case.items() if not isinstance(value, dict)))
     table = Table(title=f"{subject}: medians", title_justify="left", box=None, pad_edge=False)
-    for name in cases[0]:
-        table.add_column(name.replace("_", " "), justify="left" if name == "name" else "right")
+    for name in columns:
+        words = any(isinstance(case.get(name), str) for case in cases)
+        table.add_column(name.replace("_", " "), justify="left" if words else "right")
     for case in cases:
-        table.add_row(*(f"{value:,.4g}" if isinstance(value, float) else str(value) for value in case.values()))
+        table.add_row(*(_cell(case.get(name)) for name in columns))
     return table
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)

@@ -220,11 +220,11 @@ def predict(run, pictures, out, checkpoint, device) -> None:
 
 
 @commands.command()
-@click.argument("what", type=click.Choice(["reader", "loader", "index"]))
+@click.argument("what", type=click.Choice(["reader", "loader", "index", "losses"]))
 @click.option("--data", type=FOLDER, help="Data set to read; default: photographs made into one for the occasion.")
 @json_option
 def bench(what, data, json_file) -> None:
-    """Time a part side by side with its plain counterpart: the shard reader, the loader, or a large index.
+    """Time a part side by side with its plain counterpart: the shard reader, the loader, a large index, the losses.
 
     Example: fastlt bench loader --json loader.json
     """
