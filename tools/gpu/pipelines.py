@@ -1,0 +1,88 @@
+"""Every recipe of augmentation on the GPU and on the CPU: the same pictures with the same parameters."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+from sklearn.datasets import load_digits, load_sample_images
+
+from fastlt import augment, dali
+from fastlt.config import PipelineConfig
+
+from .part import Part, main
+
+# Mean difference of a picture, in levels of 0..255. Decoders enlarge colour in their own ways; resizing rounds.
+BOUNDS = {"raw": 1.0, "encoded": 3.0}
+OPTIONS = {
+    "vertical_flip": 0.5,
+    "grayscale": 0.5,
+    "cutout": 12,
+    "color_jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 20},
+}
+POLICIES = ({"rand_augment": {}}, *({"auto_augment": name} for name in ("imagenet", "cifar10", "svhn")))
+SIDES = ((427, 640), (64, 64), (300, 200), (97, 131))
+
+
+def run(part: Part) -> None:
+    recipes = [(name, PipelineConfig(name=name, size=64)) for name in augment.NAMES]
+    if not part.quick:
+        recipes += [(f"{name}, all options", PipelineConfig(name=name, size=64, **OPTIONS)) for name in augment.NAMES]
+        recipes += [(str(policy), PipelineConfig(name="squash", size=64, **policy)) for policy in POLICIES]
+    rows = part.details["pictures"] = []
+    for name, config in recipes[: 2 if part.quick else None]:
+        for encoding in BOUNDS:
+            part.attempt(
+                f"{name}, {encoding}", lambda n=name, c=config, e=encoding: rows.append(_compared(part, n, c, e))
+            )
+    over = [row for row in rows if row["mean"] > BOUNDS[row["pictures"]]]
+    part.failures += [f"{row['recipe']}, {row['pictures']}: mean difference {row['mean']} levels" for row in over]
+
+
+def _compared(part: Part, name: str, config: PipelineConfig, encoding: str) -> dict:
+    pictures = _pictures()
+    device = "gpu" if part.on_gpu else "cpu"
+    found, wanted = (_levels(config, pictures, encoding, device) for device in (device, "cpu"))
+    difference = np.abs(found - wanted).mean((1, 2, 3)), np.abs(found - wanted)
+    return {
+        "recipe": name,
+        "pictures": encoding,
+        "bound": BOUNDS[encoding],
+        "mean": round(float(difference[0].max()), 3),  # of the worst picture
+        "99th percentile": round(float(np.quantile(difference[1], 0.99)), 2),
+        "largest": round(float(difference[1].max()), 1),
+    }
+
+
+def _pictures() -> list[np.ndarray]:
+    """uint8 [H, W, 3]: photographs in several sizes, and handwritten digits; scikit-learn bundles both."""
+    photos = [Image.fromarray(photo) for photo in load_sample_images().images]
+    made = [np.asarray(photo.resize((w, h), Image.Resampling.BICUBIC)) for photo in photos for h, w in SIDES]
+    digits = (load_digits().images[:4] * (255 / 16)).astype(np.uint8)
+    return made + [np.asarray(Image.fromarray(digit).resize((32, 32)).convert("RGB")) for digit in digits]
+
+
+def _levels(config: PipelineConfig, pictures: list[np.ndarray], encoding: str, device: str) -> np.ndarray:
+    """float [B, size, size, 3] in 0..255"""
+    shapes = np.array([picture.shape[:2] for picture in pictures], np.int32)
+    drawn = augment.load(config.name).parameters(config, 1, np.arange(len(pictures)), shapes)
+    given = pictures if encoding == "raw" else [_jpeg(picture) for picture in pictures]
+
+    def source(info):
+        return [given, *(drawn[name] for name in sorted(drawn))]
+
+    index = 0 if device == "gpu" else None
+    pipeline = dali.build(config, len(pictures), encoding, device, index, 2, 1, source)
+    images = dali.to_torch(pipeline.run()[0]).cpu().numpy()
+    return 255 * (images.astype(np.float64) * config.std + config.mean)
+
+
+def _jpeg(picture: np.ndarray) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=92)
+    return np.frombuffer(buffer.getvalue(), np.uint8)
+
+
+if __name__ == "__main__":
+    main(run)
