@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fastlt import ops
 from fastlt.batch import Batch, StreamSpec
 from fastlt.config import MethodConfig
 from fastlt.distributed import global_mean
@@ -23,9 +25,11 @@ class ERM(Method):
         self.epoch_of = "main"
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        logits = self.model(batch.images["main"]).float()
+        logits = self.model(batch.images["main"])
         labels = batch.labels["main"]
-        return {"loss": binary_cross_entropy(logits, labels) if self.binary else F.cross_entropy(logits, labels)}
+        if self.binary:
+            return {"loss": binary_cross_entropy(logits, labels)}
+        return {"loss": F.cross_entropy(logits.float(), labels)}
 
     def predict(self, images: Tensor) -> Tensor:
         return self.model(images).float()
@@ -34,14 +38,12 @@ class ERM(Method):
 def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean over all known entries, and over all ranks, of y softplus(-x) + (1 - y) softplus(x).
 
-    `logits` float [B, C]; `labels` int8 [B, C] in {1, 0, -1}, or int64 [B] (one class, the others negative).
+    `logits` [B, C] of any floating type; `labels` int8 [B, C] in {1, 0, -1}, or int64 [B] (one class, the others
+    negative). The loss is float32, or float64 for float64.
     """
     if labels.ndim == 1:
-        labels = F.one_hot(labels, logits.shape[1])
-    known = labels >= 0
-    positive = (labels == 1).to(logits.dtype)
-    each = F.binary_cross_entropy_with_logits(logits, positive, reduction="none")
-    return global_mean((each * known).sum(), known.sum())
+        labels = F.one_hot(labels, logits.shape[1]).to(torch.int8)
+    return global_mean(ops.sigmoid_loss(logits, labels, reduction="sum"), (labels >= 0).sum())
 
 
 def _is_binary(loss: str, multi_label: bool) -> bool:
