@@ -56,6 +56,8 @@ using Wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
 inline Tensor empty(const Tensor& like, torch::headeronly::IntHeaderOnlyArrayRef sizes, ScalarType type) {
   return torch::stable::new_empty(like, sizes, type);
 }
+// Asks first: going through the dispatcher for nothing costs a small batch more than its kernel.
+inline Tensor as_contiguous(const Tensor& x) { return x.is_contiguous() ? x : torch::stable::contiguous(x); }
 // Stands for a gradient that nobody asked for, in the type that it would have had.
 inline Tensor nothing(const Tensor& like, ScalarType type) { return empty(like, {0}, type); }
 inline Tensor nothing(const Tensor& like) { return nothing(like, like.scalar_type()); }
@@ -71,7 +73,7 @@ inline void check_reduction(const std::string& op, int64_t reduction, int64_t gr
 inline Tensor check_matrix(const std::string& op, const char* name, const Tensor& x, const char* shape) {
   require(x.dim() == 2, op, ": ", name, " must be ", shape, ", but has ", x.dim(), " dimensions");
   require(is_floating(x.scalar_type()), op, ": ", name, " must be float64, float32, bfloat16 or float16");
-  return torch::stable::contiguous(x);
+  return as_contiguous(x);
 }
 
 inline void check_device(const std::string& op, const char* name, const Tensor& x, const Tensor& like) {
@@ -88,7 +90,7 @@ inline Tensor check_vector(const std::string& op, const char* name, const Tensor
   require(x.scalar_type() == wide_type(logits.scalar_type()), op, ": ", name, " must be ",
                   is_double ? "float64 beside float64 logits" : "float32 (float64 only beside float64 logits)");
   check_device(op, name, x, logits);
-  return torch::stable::contiguous(x);
+  return as_contiguous(x);
 }
 
 inline Tensor check_targets(const std::string& op, const Tensor& targets, const Tensor& logits) {
@@ -97,14 +99,14 @@ inline Tensor check_targets(const std::string& op, const Tensor& targets, const 
                   op, ": targets must be int8 [B, C] like logits, with 1 positive, 0 negative, -1 unknown; use "
                   "targets.to(torch.int8)");
   check_device(op, "targets", targets, logits);
-  return torch::stable::contiguous(targets);
+  return as_contiguous(targets);
 }
 
 inline Tensor check_labels(const std::string& op, const Tensor& labels, const Tensor& rows) {
   require(labels.scalar_type() == ScalarType::Long && labels.dim() == 1 && labels.size(0) == rows.size(0), op,
                   ": labels must be int64 [", rows.size(0), "], one for each row");
   check_device(op, "labels", labels, rows);
-  return torch::stable::contiguous(labels);
+  return as_contiguous(labels);
 }
 
 // The gradient of the loss: a scalar for a sum or a mean, [B] for rows.
@@ -113,7 +115,7 @@ inline Tensor check_upstream(const std::string& op, const Tensor& upstream, cons
   require(fits && upstream.scalar_type() == wide_type(rows.scalar_type()), op,
                   ": upstream must have the shape and the type of the loss");
   check_device(op, "upstream", upstream, rows);
-  return torch::stable::contiguous(upstream);
+  return as_contiguous(upstream);
 }
 
 // 1 / n for a mean over n, otherwise 1.
@@ -169,7 +171,7 @@ inline SigmoidCall check_sigmoid(const std::string& op, const Tensor& logits, co
                     op, ": weight must be bool or ", logits.scalar_type() == ScalarType::Double ? "float64" : "float32",
                     " [B, C] like logits");
     check_device(op, "weight", *weight, call.logits);
-    call.weight = torch::stable::contiguous(*weight);
+    call.weight = as_contiguous(*weight);
   }
   return call;
 }

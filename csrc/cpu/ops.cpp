@@ -51,7 +51,7 @@ Storage storage_of(ScalarType type) {
 
 // ---- splitting and adding up
 
-constexpr int64_t ENTRIES_A_THREAD = 1 << 15, ROWS_A_BLOCK = 64;
+constexpr int64_t ENTRIES_A_THREAD = 1 << 13, ROWS_A_BLOCK = 64;
 
 template <class F>
 void over_rows(int64_t rows, int64_t columns, const F& call) {

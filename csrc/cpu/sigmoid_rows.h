@@ -107,14 +107,6 @@ FASTLT_INLINE V load_weight(const SigmoidRows& a, int64_t at, int count) {
   if constexpr (Vector<V>::width == 1) return ((const int8_t*)a.weight)[at];
   else return to_floats(Vector<V>::load_bytes((const int8_t*)a.weight + at, count, 0));
 }
-template <class V>
-FASTLT_INLINE V only_first(V x, int count) {
-  if constexpr (Vector<V>::width == 1) return x;
-  typename Vector<V>::Real values[Vector<V>::width];
-  Vector<V>::store(values, x);
-  return Vector<V>::load(values, count, typename Vector<V>::Real(0));
-}
-
 template <class V, class T, Form FORM, bool VECTORS>
 void sigmoid_rows_as(const SigmoidRows& a, int64_t begin, int64_t end, void* class_sums) {
   using R = typename Vector<V>::Real;
@@ -147,7 +139,7 @@ void sigmoid_rows_as(const SigmoidRows& a, int64_t begin, int64_t end, void* cla
         if (n < W) {  // what lies past the last column has weight 0
           __builtin_memcpy(copy, targets, n);
           targets = copy;
-          weight = only_first<V>(weight, n);
+          weight = keep(Vector<V>::first(n), weight);
         }
         const V gradient = vector_of_entries<V, FORM, VECTORS>(Vector<V>::load(x + j, n, T{}), targets, a.weight || n < W,
                                                                weight, s, columns(j), sums, scale, loss);

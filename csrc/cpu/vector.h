@@ -216,6 +216,13 @@ FASTLT_INLINE void narrow(Fp16* p, Lanes x) {
 }
 #endif
 
+#if defined(__AVX512F__)
+// The processor's own mask of the first `count` lanes, which may be less than none or more than all.
+FASTLT_INLINE __mmask16 lane_bits(int count) {
+  return (__mmask16)(count <= 0 ? 0 : count >= LANES ? 0xffff : (1 << count) - 1);
+}
+#endif
+
 // How kernels see a vector type: Floats (any storage) or double (double alone, one lane).
 template <class V>
 struct Vector;
@@ -236,10 +243,22 @@ struct Vector<Floats> {
   static FASTLT_METHOD Ints load_ints(const int32_t* p) {
     FASTLT_EACH(Ints, (IntLanes)(*(const LooseLanes*)((const float*)p + j * LANES)))
   }
+  // True in the first `count` lanes.
+  static FASTLT_METHOD Ints first(int count) {
+    Ints out;
+    for (int j = 0; j < SIDE_BY_SIDE; ++j)
+      for (int i = 0; i < LANES; ++i) out.part[j][i] = j * LANES + i;  // a constant
+    return out < count;
+  }
   // The first `count` values, the rest filled up; through a copy where that is not a whole vector.
   template <class T>
   static FASTLT_METHOD Floats load(const T* p, int count, T fill) {
     if (count == width) return load(p);
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4) {
+      FASTLT_EACH(Floats, (Lanes)_mm512_mask_loadu_ps((__m512)(Lanes{} + fill), lane_bits(count - j * LANES), p + j * LANES))
+    }
+#endif
     T values[width];
     for (int k = 0; k < width; ++k) values[k] = fill;
     __builtin_memcpy(values, p, count * sizeof(T));
@@ -255,6 +274,13 @@ struct Vector<Floats> {
   template <class T>
   static FASTLT_METHOD void store(T* p, Floats x, int count) {
     if (count == width) return store(p, x);
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4) {
+      for (int j = 0; j < SIDE_BY_SIDE; ++j)
+        _mm512_mask_storeu_ps(p + j * LANES, lane_bits(count - j * LANES), (__m512)x.part[j]);
+      return;
+    }
+#endif
     T values[width];
     store(values, x);
     __builtin_memcpy(p, values, count * sizeof(T));
@@ -269,6 +295,7 @@ struct Vector<double> {
   static FASTLT_METHOD void store(double* p, double x) { *p = x; }
   static FASTLT_METHOD int load_bytes(const int8_t* p) { return *p; }
   static FASTLT_METHOD int load_ints(const int32_t* p) { return *p; }
+  static FASTLT_METHOD bool first(int) { return true; }
   static FASTLT_METHOD double load(const double* p, int, double) { return *p; }
   static FASTLT_METHOD int load_bytes(const int8_t* p, int, int8_t) { return *p; }
   static FASTLT_METHOD void store(double* p, double x, int) { *p = x; }
