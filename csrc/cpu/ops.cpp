@@ -307,10 +307,13 @@ R norm(const T* x, int64_t n) {
   return (R)std::sqrt(sum);
 }
 
-std::vector<int32_t> small_labels(const Tensor& labels, int64_t first, int64_t count) {
-  const int64_t* values = labels.const_data_ptr<int64_t>() + first;
+// Labels as the kernels compare them; any int64 will do, so each different one gets a number.
+std::vector<int32_t> numbered_labels(const Tensor& labels) {
+  const int64_t count = labels.size(0);
+  const int64_t* values = labels.const_data_ptr<int64_t>();
+  std::unordered_map<int64_t, int32_t> number;
   std::vector<int32_t> out(padded(count), -1);
-  std::copy_n(values, count, out.begin());
+  for (int64_t i = 0; i < count; ++i) out[i] = number.try_emplace(values[i], (int32_t)number.size()).first->second;
   return out;
 }
 
@@ -350,14 +353,15 @@ struct CpuBackend {
   }
 
   static void prototype_rows(const ContrastiveCall& call, const Tensor& tile, const Tensor& scale, const Pass& pass) {
-    const std::vector<int32_t> labels = small_labels(call.labels, pass.first, tile.size(0));
+    const int64_t* classes = call.labels.const_data_ptr<int64_t>() + pass.first;
+    const std::vector<int32_t> labels(classes, classes + tile.size(0));  // checked to be below C
     ContrastiveRows rows = rows_of_pass(call, tile, pass, pass.factor);
     rows.labels = labels.data() - pass.first, rows.scale = scale.const_data_ptr();
     run(kernels().prototype, tile, rows, pass);
   }
 
   static void supervised_rows(const ContrastiveCall& call, const Tensor& tile, const Pass& pass) {
-    const std::vector<int32_t> labels = small_labels(call.labels, 0, call.rows);
+    const std::vector<int32_t> labels = numbered_labels(call.labels);
     ContrastiveRows rows = rows_of_pass(call, tile, pass, factor_of(pass));
     rows.labels = labels.data();
     run(kernels().supervised, tile, rows, pass);
@@ -372,11 +376,11 @@ struct CpuBackend {
   }
 
   static void mean_over_anchors(const ContrastiveCall& call, const Tensor& factor) {
-    const int64_t* labels = call.labels.const_data_ptr<int64_t>();
-    std::unordered_map<int64_t, int64_t> count;
+    const std::vector<int32_t> labels = numbered_labels(call.labels);
+    std::vector<int64_t> count(call.rows);
     for (int64_t i = 0; i < call.rows; ++i) ++count[labels[i]];
     int64_t anchors = 0;
-    for (const auto& [label, images] : count) anchors += images > 1 ? images : 0;
+    for (int64_t images : count) anchors += images > 1 ? images : 0;
     write(factor, mean_factor(MEAN, anchors));
   }
 
@@ -465,23 +469,17 @@ std::tuple<Tensor, Tensor> prototype_contrastive_backward(const Tensor& upstream
   return {r.grad_features, r.grad_prototypes};
 }
 
-ContrastiveCall check_supervised(const std::string& op, const Tensor& features, const Tensor& labels,
-                                 double temperature, int64_t reduction, int64_t gradients) {
-  const ContrastiveCall call = check_contrastive(op, features, {}, labels, temperature, true, reduction, gradients);
-  check_range(op, call.labels, INT32_MAX);
-  return call;
-}
 std::tuple<Tensor, Tensor> supervised_contrastive(const Tensor& features, const Tensor& labels, double temperature,
                                                   int64_t reduction, int64_t gradients) {
   const ContrastiveCall call =
-      check_supervised("supervised_contrastive", features, labels, temperature, reduction, gradients);
+      check_contrastive("supervised_contrastive", features, {}, labels, temperature, true, reduction, gradients);
   const ContrastiveResult r = run_supervised<CpuBackend>(call, {}, gradients);
   return {r.loss, r.grad_features};
 }
 Tensor supervised_contrastive_backward(const Tensor& upstream, const Tensor& features, const Tensor& labels,
                                        double temperature, int64_t reduction) {
   const char* const op = "supervised_contrastive_backward";
-  const ContrastiveCall call = check_supervised(op, features, labels, temperature, reduction, 0);
+  const ContrastiveCall call = check_contrastive(op, features, {}, labels, temperature, true, reduction, 0);
   return run_supervised<CpuBackend>(call, check_upstream(op, upstream, features, reduction), true)
       .grad_features;
 }

@@ -55,7 +55,7 @@ def supervised_contrastive(features: Tensor, labels: Tensor, *, temperature: flo
     sum of e^z_ij over all other rows.
 
     `features` [N, D], float64, float32, bfloat16 or float16, normalised to length 1 inside (a row of zeros stays, with
-    gradient 0); `labels` int64 [N], not negative: several views of an image are rows of the same label. A row whose
+    gradient 0); `labels` int64 [N]: several views of an image are rows of the same label. A row whose
     label no other row has is no anchor: its loss is 0. temperature > 0. `reduction`: "row" [N], "sum" or "mean" (over
     the anchors; 0 if there is none). The loss is float32, float64 for float64 features. Nothing of size [N, N] is kept
     between forward and backward.
