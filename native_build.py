@@ -96,6 +96,8 @@ def build(library: Path) -> bool:
     LOG.unlink(missing_ok=True)
     try:
         native, cuda = _choice("FASTLT_NATIVE"), _choice("FASTLT_CUDA")
+        if native == "0" and cuda == "1":
+            raise SystemExit("FASTLT_NATIVE=0 asks for no native library, FASTLT_CUDA=1 for CUDA kernels in it")
         if native == "0":
             _say("no native library, as FASTLT_NATIVE=0 asks: the plain PyTorch references serve")
             return False

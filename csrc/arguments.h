@@ -216,7 +216,7 @@ inline SoftmaxCall check_dive(const std::string& op, const Tensor& logits, const
   require(power > 0 && std::isfinite(power), op, ": power must be above 0, not ", power);
   require(alpha >= 0 && alpha <= 1, op, ": alpha must be from 0 to 1, not ", alpha);
   call.teacher = t;
-  if (t.scalar_type() != call.logits.scalar_type()) {  // neither is rounded: both are read in the wide type
+  if (t.scalar_type() != call.logits.scalar_type()) {  // both are read in the type of the loss
     call.teacher = torch::stable::to(t, wide_type(logits.scalar_type()));
     call.logits = torch::stable::to(call.logits, wide_type(logits.scalar_type()));
   }

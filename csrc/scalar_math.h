@@ -24,6 +24,10 @@ FASTLT_INLINE double absolute(double x) { return fabs(x); }
 FASTLT_INLINE float larger(float x, float y) { return x > y ? x : y; }
 FASTLT_INLINE double larger(double x, double y) { return x > y ? x : y; }
 
+// x > limit, or x is NaN: what is wrong shall stay visible.
+FASTLT_INLINE bool exceeds(float x, float limit) { return !(x <= limit); }
+FASTLT_INLINE bool exceeds(double x, double limit) { return !(x <= limit); }
+
 // where ? x : y, and where ? x : 0
 FASTLT_INLINE float pick(bool where, float x, float y) { return where ? x : y; }
 FASTLT_INLINE double pick(bool where, double x, double y) { return where ? x : y; }

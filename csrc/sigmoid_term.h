@@ -82,7 +82,7 @@ template <Form FORM, class V, class Mask, class R>
 FASTLT_INLINE Term<V> sigmoid_term(V t, Mask positive, Mask unknown, const SigmoidSettings<R>& s) {
   if constexpr (FORM == MARGIN) {
     const SigmoidPair<V> p = sigmoid_pair(t);
-    const auto on = p.q > V(s.margin);
+    const auto on = exceeds(p.q, V(s.margin));
     // Positives have no margin: -log(right) = softplus(t) comes from the larger of the two sigmoids.
     const V right = pick(positive, V(R(1)), pick(on, p.u + V(s.margin), V(R(1))));
     const V wrong = pick(positive, p.q, keep(on, p.q - V(s.margin)));

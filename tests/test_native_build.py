@@ -203,6 +203,10 @@ class TestLacking:
         project.set(FASTLT_NATIVE="0")
         assert project.build() == ["no native library, as FASTLT_NATIVE=0 asks: the plain PyTorch references serve"]
 
+    def test_no_wishes_that_contradict_each_other(self, project):
+        project.set(FASTLT_NATIVE="0", FASTLT_CUDA="1")
+        assert "FASTLT_NATIVE=0 asks for no native library" in project.refusal()
+
     @pytest.mark.parametrize("variable", ["FASTLT_NATIVE", "FASTLT_CUDA"])
     def test_a_wish_that_can_be_understood(self, project, variable):
         project.set(**{variable: "yes"})

@@ -32,28 +32,17 @@ FASTLT_INLINE R exponentials_of_row(R* row, R most, int64_t skipped, int64_t col
 }
 
 template <class V>
-FASTLT_INLINE auto same_label(const int32_t* labels, int32_t label, int count) {
-  if constexpr (Vector<V>::width == 1) {
-    return *labels == label;
-  } else {  // labels are padded with -1
-    Ints own = Vector<V>::load_ints(labels);
-    for (int k = count; k < Vector<V>::width; ++k) own.part[k / LANES][k % LANES] = -1;
-    return own == label;
-  }
-}
-
-template <class V>
 void prototype_rows(const ContrastiveRows& a, int64_t begin, int64_t end) {
   using R = typename Vector<V>::Real;
   const R* scale = (const R*)a.scale;
   const int64_t C = a.columns;
   for (int64_t i = begin; i < end; ++i) {
     R* row = (R*)a.tile + i * C;
-    const int64_t label = a.labels[a.first + i], skipped = a.positive_in_denominator ? -1 : label;
+    const int64_t label = a.labels[i], skipped = a.positive_in_denominator ? -1 : label;
     const R own = row[label] * scale[label];
     const R most = scale_row<V, R>(row, scale, 0, skipped, C);
     const R sum = exponentials_of_row<V, R>(row, most, skipped, C);
-    if (a.row_loss) a.row_loss[a.first + i] = (double)most + log((double)sum) - own;
+    a.row_loss[i] = (double)most + log((double)sum) - own;
     if (!a.gradient) continue;
     const R weight = scale_of<R>(a.scaling, a.first + i);
     const V per_sum(weight / sum);
@@ -77,23 +66,23 @@ void supervised_rows(const ContrastiveRows& a, int64_t begin, int64_t end) {
     const R most = scale_row<V, R>(row, nullptr, per_temperature, self, N);
     V alike(R(0)), count(R(0));
     each_vector_but<V>(self, N, [&](int64_t j, int n) FASTLT_LAMBDA {
-      const auto same = same_label<V>(a.labels + j, label, n);
+      const auto same = Vector<V>::load_ints(a.labels + j, n, -1) == label;
       alike += keep(same, Vector<V>::load(row + j, n, R(0)) - V(most));
       count += keep(same, V(R(1)));
     });
     const R positives = total(count);
     if (positives == 0) {
-      if (a.row_loss) a.row_loss[self] = 0;
+      a.row_loss[i] = 0;
       for (int64_t j = 0; a.gradient && j < N; ++j) row[j] = 0;
       continue;
     }
     const R sum = exponentials_of_row<V, R>(row, most, self, N);
-    if (a.row_loss) a.row_loss[self] = log((double)sum) - (double)total(alike) / positives;
+    a.row_loss[i] = log((double)sum) - (double)total(alike) / positives;
     if (!a.gradient) continue;
     const R weight = scale_of<R>(a.scaling, self) * per_temperature;
     const V per_sum(weight / sum), per_positive(weight / positives);
     each_vector_but<V>(self, N, [&](int64_t j, int n) FASTLT_LAMBDA {
-      const auto same = same_label<V>(a.labels + j, label, n);
+      const auto same = Vector<V>::load_ints(a.labels + j, n, -1) == label;
       Vector<V>::store(row + j, Vector<V>::load(row + j, n, R(0)) * per_sum - keep(same, per_positive), n);
     });
     row[self] = 0;

@@ -56,16 +56,16 @@ struct SoftmaxRows {
   double* row_loss;
   void* grad_logits;
 };
-// tile [R, C] wide holds dots of rows first, first + 1, ... and becomes their gradients.
+// tile [R, C] wide holds dots of rows first, first + 1, ... of the batch and becomes their gradients.
 struct ContrastiveRows {
   void* tile;
   int64_t columns, first;
-  const int32_t* labels;  // of rows; for supervised_contrastive also of columns, padded
-  const void* scale;      // prototype_contrastive: wide, padded
+  const int32_t* labels;  // prototype_contrastive: [R]; supervised_contrastive: of all columns, not negative
+  const void* scale;      // prototype_contrastive: wide [C]
   double temperature;     // supervised_contrastive
   bool positive_in_denominator, gradient;
   Scaling scaling;
-  double* row_loss;       // of all rows
+  double* row_loss;       // [R]
 };
 
 struct Kernels {

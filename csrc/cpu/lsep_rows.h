@@ -17,14 +17,18 @@ void lsep_rows(const LsepRows& a, int64_t begin, int64_t end, void* scratch) {
     const T* x = (const T*)a.logits + i * C;
     const int8_t* y = a.targets + i * C;
     V top_positive(lowest), top_negative(lowest);
+    Mask any_positive = V(R(0)) > V(R(0)), any_negative = any_positive;
     each_vector<V>(0, C, [&](int64_t j, int n) FASTLT_LAMBDA {
       const V value = Vector<V>::load(x + j, n, T{});
       const auto target = Vector<V>::load_bytes(y + j, n, -1);
-      top_positive = pick(target > 0, larger(-value, top_positive), top_positive);
-      top_negative = pick(target == 0, larger(value, top_negative), top_negative);
+      const Mask positive = target > 0, negative = target == 0;
+      any_positive = any_positive | positive;
+      any_negative = any_negative | negative;
+      top_positive = pick(positive, larger(-value, top_positive), top_positive);
+      top_negative = pick(negative, larger(value, top_negative), top_negative);
     });
     const R most_positive = largest(top_positive), most_negative = largest(top_negative);
-    const bool has_both = most_positive > lowest && most_negative > lowest;
+    const bool has_both = any(any_positive) && any(any_negative);
     V sum_positive(R(0)), sum_negative(R(0));
     if (has_both) each_vector<V>(0, C, [&](int64_t j, int n) FASTLT_LAMBDA {
       const V value = Vector<V>::load(x + j, n, T{});
@@ -36,7 +40,8 @@ void lsep_rows(const LsepRows& a, int64_t begin, int64_t end, void* scratch) {
       Vector<V>::store(e + j, power);
     });
     const R total_positive = has_both ? total(sum_positive) : 1, total_negative = has_both ? total(sum_negative) : 1;
-    const double exponent = (double)most_positive + most_negative + log((double)total_positive) + log((double)total_negative);
+    const double exponent =
+        (double)most_positive + most_negative + log((double)total_positive) + log((double)total_negative);
     const Sigmoid<double> outer = sigmoid_softplus(has_both ? exponent : 0.);
     a.row_loss[i] = has_both ? outer.softplus : 0;
     if (!a.grad_logits) continue;

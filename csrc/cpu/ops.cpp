@@ -3,6 +3,7 @@
 // Work is split by shape alone and partial sums are added in order, so the bits do not depend on the number of threads.
 #include <array>
 #include <atomic>
+#include <limits>
 #include <tuple>
 #include <unordered_map>
 #include <vector>
@@ -244,7 +245,7 @@ void check_range(const std::string& op, const Tensor& labels, int64_t classes) {
 template <class R>
 RowResult run_softmax(const SoftmaxCall& call, const std::optional<Tensor>& upstream, bool gradient) {
   const R* prior = static_cast<const R*>(call.log_prior.const_data_ptr());
-  std::vector<R> padded_prior(padded(call.classes), R(-1e30));
+  std::vector<R> padded_prior(padded(call.classes), -std::numeric_limits<R>::infinity());
   std::copy_n(prior, call.classes, padded_prior.begin());
   SoftmaxRows rows{};
   rows.labels = call.labels.const_data_ptr<int64_t>(), rows.log_prior = padded_prior.data();
@@ -307,12 +308,18 @@ R norm(const T* x, int64_t n) {
   return (R)std::sqrt(sum);
 }
 
+// 0 for a zero vector, and for one that is shorter than numbers go.
+template <class R>
+R inverse_of(R length) {
+  return length < 4 * std::numeric_limits<R>::min() ? 0 : 1 / length;
+}
+
 // Labels as the kernels compare them; any int64 will do, so each different one gets a number.
 std::vector<int32_t> numbered_labels(const Tensor& labels) {
   const int64_t count = labels.size(0);
   const int64_t* values = labels.const_data_ptr<int64_t>();
   std::unordered_map<int64_t, int32_t> number;
-  std::vector<int32_t> out(padded(count), -1);
+  std::vector<int32_t> out(count);
   for (int64_t i = 0; i < count; ++i) out[i] = number.try_emplace(values[i], (int32_t)number.size()).first->second;
   return out;
 }
@@ -329,7 +336,7 @@ struct CpuBackend {
       R* to = static_cast<R*>(unit.mutable_data_ptr());
       over_rows(x.size(0), dims, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
-          const R length = norm<R>(from + i * dims, dims), inverse = length > 0 ? 1 / length : 0;
+          const R inverse = inverse_of(norm<R>(from + i * dims, dims));
           for (int64_t k = 0; k < dims; ++k) to[i * dims + k] = (R)from[i * dims + k] * inverse;
         }
       });
@@ -345,8 +352,7 @@ struct CpuBackend {
       R* to = static_cast<R*>(inverse.mutable_data_ptr());
       over_rows(x.size(0), dims, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
-          const R length = norm<R>(from + i * dims, dims);
-          to[i] = length > 0 ? (R)factor / length : 0;
+          to[i] = (R)factor * inverse_of(norm<R>(from + i * dims, dims));
         }
       });
     });
@@ -356,7 +362,7 @@ struct CpuBackend {
     const int64_t* classes = call.labels.const_data_ptr<int64_t>() + pass.first;
     const std::vector<int32_t> labels(classes, classes + tile.size(0));  // checked to be below C
     ContrastiveRows rows = rows_of_pass(call, tile, pass, pass.factor);
-    rows.labels = labels.data() - pass.first, rows.scale = scale.const_data_ptr();
+    rows.labels = labels.data(), rows.scale = scale.const_data_ptr();
     run(kernels().prototype, tile, rows, pass);
   }
 
@@ -413,7 +419,7 @@ struct CpuBackend {
                   ContrastiveRows rows, const Pass& pass) {
     const bool is_double = tile.scalar_type() == ScalarType::Double;
     std::vector<double> row_loss(tile.size(0));
-    rows.row_loss = row_loss.data() - pass.first;
+    rows.row_loss = row_loss.data();
     over_rows(tile.size(0), tile.size(1),
               [&](int64_t begin, int64_t end) { kernel[is_double](rows, begin, end); });
     for (int64_t i = 0; pass.loss && i < tile.size(0); ++i)
@@ -429,10 +435,9 @@ struct CpuBackend {
     T* to = static_cast<T*>(out.mutable_data_ptr());  // may be g itself: each value is read before it is written
     over_rows(x.size(0), dims, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        const R length = norm<R>(from + i * dims, dims);
-        const R inverse = length > 0 ? 1 / length : 0;
+        const R inverse = inverse_of(norm<R>(from + i * dims, dims));
         const R along = dot(gradient + i * dims, from + i * dims, dims) * inverse * inverse;
-        const R scale = length > 0 ? (over_norm ? inverse : R(1)) : 0;
+        const R scale = over_norm || inverse == 0 ? inverse : R(1);
         for (int64_t k = 0; k < dims; ++k)
           to[i * dims + k] = static_cast<T>((gradient[i * dims + k] - along * (R)from[i * dims + k]) * scale);
       }

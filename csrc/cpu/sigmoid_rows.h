@@ -51,23 +51,35 @@ struct Columns {
 
 enum { SCALE_P, SHIFT_P, SCALE_N, SHIFT_N, WEIGHT_P, WEIGHT_N };
 
-// Loss of each lane into `loss`; returns d loss / d logit times scale. `counted` is the element weight.
-template <class V, Form FORM, bool VECTORS, class Mask, class R>
-FASTLT_INLINE V entries(V x, Mask positive, Mask unknown, const SigmoidSettings<R>& s, const Columns<V>& c, bool sums,
-                        V scale, V& loss) {
+// Which lanes count, where not all do: others have no loss and no gradient, whatever their logits are.
+template <class Mask>
+struct Counted {
+  bool all;
+  Mask lanes;
+};
+
+// Loss of each lane into `loss`; returns d loss / d logit times scale.
+template <class V, Form FORM, bool VECTORS, class Mask, class Lanes, class R>
+FASTLT_INLINE V entries(V x, Mask positive, Mask unknown, Counted<Lanes> counted, const SigmoidSettings<R>& s,
+                        const Columns<V>& c, bool sums, V scale, V& loss) {
+  const auto counted_term = [&](V t) FASTLT_LAMBDA {
+    const Term<V> term = sigmoid_term<FORM>(flip_sign(positive, t), positive, unknown, s);
+    return counted.all ? term : Term<V>{keep(counted.lanes, term.loss), keep(counted.lanes, term.slope)};
+  };
   if constexpr (!VECTORS) {
-    const Term<V> term = sigmoid_term<FORM>(flip_sign(positive, x), positive, unknown, s);
+    const Term<V> term = counted_term(x);
     loss = term.loss;
     return flip_sign(positive, term.slope * scale);
   } else {
     const V slant = pick(positive, c.vector(SCALE_P), c.vector(SCALE_N));
     const V shift = pick(positive, c.vector(SHIFT_P), c.vector(SHIFT_N));
     const V weight = pick(positive, c.vector(WEIGHT_P), c.vector(WEIGHT_N));
-    const Term<V> term = sigmoid_term<FORM>(flip_sign(positive, x * slant + shift), positive, unknown, s);
+    const Term<V> term = counted_term(x * slant + shift);
     loss = weight * term.loss;
     const V dz = flip_sign(positive, weight * (scale * term.slope));
     if (sums) {
-      const V dx = dz * x, dx_positive = keep(positive, dx), dz_positive = keep(positive, dz);
+      const V dx = counted.all ? dz * x : keep(counted.lanes, dz * x);
+      const V dx_positive = keep(positive, dx), dz_positive = keep(positive, dz);
       if constexpr (!__is_same(Mask, Never)) {
         c.add(SCALE_P, dx_positive);
         c.add(SHIFT_P, dz_positive);
@@ -79,22 +91,23 @@ FASTLT_INLINE V entries(V x, Mask positive, Mask unknown, const SigmoidSettings<
   }
 }
 
-// One vector of entries; `weight` times each (1 if there is none, 0 past the end of a row).
+// One vector of entries. `weight` is that of the entries where they are `weighted`; `some` of them may not count at all.
 template <class V, Form FORM, bool VECTORS, class R>
-FASTLT_INLINE V vector_of_entries(V x, const int8_t* targets, bool weighted, V weight, const SigmoidSettings<R>& s,
+FASTLT_INLINE V vector_of_entries(V x, const int8_t* targets, bool weighted, V weight,
+                                  Counted<typename Vector<V>::Mask> some, const SigmoidSettings<R>& s,
                                   const Columns<V>& c, bool sums, R scale, V& loss) {
   const Targets kind = kind_of<V>(targets);
   if (kind == Targets::UNKNOWN && s.ignore_unknown) return loss = V(R(0));
   const V factor = weighted ? weight * V(scale) : V(scale);
   V gradient;
   if (kind == Targets::NEGATIVE) {
-    gradient = entries<V, FORM, VECTORS>(x, Never{}, Never{}, s, c, sums, factor, loss);
+    gradient = entries<V, FORM, VECTORS>(x, Never{}, Never{}, some, s, c, sums, factor, loss);
   } else {
     const auto y = Vector<V>::load_bytes(targets);
-    const typename Vector<V>::Mask positive = y > 0, unknown = y < 0;
-    const V known = s.ignore_unknown ? pick(unknown, V(R(0)), factor) : factor;
-    gradient = entries<V, FORM, VECTORS>(x, positive, unknown, s, c, sums, known, loss);
-    if (s.ignore_unknown) loss = pick(unknown, V(R(0)), loss);
+    using Mask = typename Vector<V>::Mask;
+    const Mask positive = y > 0, unknown = y < 0, known = y >= 0;
+    if (s.ignore_unknown) some = {false, some.all ? known : Mask(some.lanes & known)};
+    gradient = entries<V, FORM, VECTORS>(x, positive, unknown, some, s, c, sums, factor, loss);
   }
   if (weighted) loss = loss * weight;
   return gradient;
@@ -136,13 +149,15 @@ void sigmoid_rows_as(const SigmoidRows& a, int64_t begin, int64_t end, void* cla
         const int8_t* targets = y + j;
         V weight(R(1)), loss;
         if (a.weight) weight = load_weight<V>(a, i * C + j, n);
-        if (n < W) {  // what lies past the last column has weight 0
+        if (n < W) {
           __builtin_memcpy(copy, targets, n);
           targets = copy;
-          weight = keep(Vector<V>::first(n), weight);
         }
-        const V gradient = vector_of_entries<V, FORM, VECTORS>(Vector<V>::load(x + j, n, T{}), targets, a.weight || n < W,
-                                                               weight, s, columns(j), sums, scale, loss);
+        using Mask = typename Vector<V>::Mask;
+        Counted<Mask> some = {n == W, Vector<V>::first(n)};
+        if (a.weight && a.weight_is_bytes) some = {false, Mask(some.lanes & (weight > V(R(0))))};
+        const V gradient = vector_of_entries<V, FORM, VECTORS>(Vector<V>::load(x + j, n, T{}), targets, a.weight, weight,
+                                                               some, s, columns(j), sums, scale, loss);
         if (g) Vector<V>::store(g + j, gradient, n);
         block += loss;
       });
@@ -157,10 +172,10 @@ void sigmoid_rows(const SigmoidRows& a, int64_t begin, int64_t end, void* sums) 
   using R = typename Vector<V>::Real;
   const Form form = form_of(SigmoidSettings<R>{power_of<R>(a.gammas[0]), power_of<R>(a.gammas[1]), power_of<R>(a.gammas[2]),
                                                (R)a.margin, a.detach_focus, a.ignore_unknown});
-  const bool vectors = a.vectors[0];
-  if (form == PLAIN) (vectors ? sigmoid_rows_as<V, T, PLAIN, true> : sigmoid_rows_as<V, T, PLAIN, false>)(a, begin, end, sums);
-  if (form == FOCUSED) (vectors ? sigmoid_rows_as<V, T, FOCUSED, true> : sigmoid_rows_as<V, T, FOCUSED, false>)(a, begin, end, sums);
-  if (form == MARGIN) (vectors ? sigmoid_rows_as<V, T, MARGIN, true> : sigmoid_rows_as<V, T, MARGIN, false>)(a, begin, end, sums);
+  const auto run = [&](auto* with_vectors, auto* without) { (a.vectors[0] ? with_vectors : without)(a, begin, end, sums); };
+  if (form == PLAIN) run(sigmoid_rows_as<V, T, PLAIN, true>, sigmoid_rows_as<V, T, PLAIN, false>);
+  if (form == FOCUSED) run(sigmoid_rows_as<V, T, FOCUSED, true>, sigmoid_rows_as<V, T, FOCUSED, false>);
+  if (form == MARGIN) run(sigmoid_rows_as<V, T, MARGIN, true>, sigmoid_rows_as<V, T, MARGIN, false>);
 }
 
 }  // namespace FASTLT_ISA

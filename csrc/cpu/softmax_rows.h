@@ -16,7 +16,7 @@ struct Exponentials {
 template <class V, class R>
 FASTLT_INLINE Exponentials<R> exponentials(R* values, R most, int64_t C) {
   V sum(R(0));
-  each_vector<V>(0, C, [&](int64_t j, int) FASTLT_LAMBDA {  // padding holds the lowest number: e^... = 0
+  each_vector<V>(0, C, [&](int64_t j, int) FASTLT_LAMBDA {  // padding holds -infinity: e^... = 0
     const V power = exponential(Vector<V>::load(values + j) - V(most));
     sum += power;
     Vector<V>::store(values + j, power);
@@ -30,7 +30,7 @@ void softmax_rows_as(const SoftmaxRows& a, int64_t begin, int64_t end, void* scr
   const int64_t C = a.classes, step = padded(C);
   R *const student = (R*)scratch, *const cool = student + step, *const taught = cool + step;
   const R* prior = (const R*)a.log_prior;
-  const R lowest = R(-1e30), per_student = R(1 / a.temperature), per_teacher = R(a.power / a.temperature);
+  const R lowest = R(-3e38), per_student = R(1 / a.temperature), per_teacher = R(a.power / a.temperature);
   const double kept = 1 - a.alpha, distilled = a.alpha * a.temperature;
   for (int64_t i = begin; i < end; ++i) {
     const T* x = (const T*)a.logits + i * C;

@@ -16,6 +16,7 @@ namespace fastlt {
 namespace FASTLT_ISA {  // so that no name means two things in one library
 
 using fastlt::absolute;
+using fastlt::exceeds;
 using fastlt::exponential;
 using fastlt::keep;
 using fastlt::larger;
@@ -77,6 +78,7 @@ FASTLT_ARITHMETIC(/)
 FASTLT_COMPARISON(>)
 FASTLT_COMPARISON(<)
 FASTLT_COMPARISON(>=)
+FASTLT_COMPARISON(<=)
 FASTLT_COMPARISON(==)
 #define FASTLT_BITWISE(op)                                                                     \
   FASTLT_INLINE Ints operator op(Ints x, Ints y) { FASTLT_EACH(Ints, x.part[j] op y.part[j]) } \
@@ -101,6 +103,13 @@ FASTLT_INLINE Floats flip_sign(Ints where, Floats x) {
   FASTLT_EACH(Floats, (Lanes)((IntLanes)x.part[j] ^ (where.part[j] & (int32_t)0x80000000)))
 }
 FASTLT_INLINE Floats absolute(Floats x) { return as_floats(as_ints(x) & 0x7fffffff); }
+FASTLT_INLINE Ints exceeds(Floats x, Floats limit) { return ~(x <= limit); }
+FASTLT_INLINE bool any(Ints x) {
+  int32_t found = 0;
+  for (int j = 0; j < SIDE_BY_SIDE; ++j)
+    for (int i = 0; i < LANES; ++i) found |= x.part[j][i];
+  return found;
+}
 FASTLT_INLINE Floats larger(Floats x, Floats y) { return pick(x > y, x, y); }
 FASTLT_INLINE float total(Floats x) {
   float sum = 0;
@@ -121,7 +130,8 @@ FASTLT_INLINE Floats flip_sign(Never, Floats x) { return x; }
 FASTLT_INLINE Never operator&(Never, Ints) { return {}; }
 FASTLT_INLINE Ints operator|(Ints x, Never) { return x; }
 
-// e^x for x <= 0; 0 below -87.3, where it would no longer be a normal number. x = whole log 2 + r, with log 2 in two parts
+// e^x for x <= 0; 0 below -87.3, where it would no longer be a normal number; NaN for what arithmetic makes of invalid
+// operations (a NaN with other bits set may come out as something else). x = whole log 2 + r, with log 2 in two parts
 // so that whole times the first is exact; the coefficients are those of Cephes' expf.
 FASTLT_INLINE Floats exponential(Floats x) {
   const Floats shifted = x * 1.44269504f + 12582912.f, whole = shifted - 12582912.f;  // round(x / log 2)
@@ -129,7 +139,7 @@ FASTLT_INLINE Floats exponential(Floats x) {
   const Floats a = r * 1.6666665459e-1f + 5.0000001201e-1f, b = r * 8.3334519073e-3f + 4.1665795894e-2f,
                c = r * 1.9875691500e-4f + 1.3981999507e-3f;
   const Floats result = ((c * r2 + b) * r2 + a) * r2 + r + 1.f;
-  return pick(x < -87.3f, Floats(0.f), as_floats(as_ints(result) + (as_ints(shifted) << 23)));  // NaN stays NaN
+  return pick(x < -87.3f, Floats(0.f), as_floats(as_ints(result) + (as_ints(shifted) << 23)));
 }
 
 // log(1 + e) = 2 atanh(q), q = e / (2 + e), for e in [0, 1].
@@ -240,7 +250,13 @@ struct Vector<Floats> {
   static FASTLT_METHOD Ints load_bytes(const int8_t* p) {
     FASTLT_EACH(Ints, __builtin_convertvector((ByteLanes)(*(const LooseByteLanes*)(p + j * LANES)), IntLanes))
   }
-  static FASTLT_METHOD Ints load_ints(const int32_t* p) {
+  static FASTLT_METHOD Ints load_ints(const int32_t* p, int count, int32_t fill) {
+    int32_t values[width];
+    if (count < width) {
+      for (int k = 0; k < width; ++k) values[k] = fill;
+      __builtin_memcpy(values, p, count * sizeof(int32_t));
+      p = values;
+    }
     FASTLT_EACH(Ints, (IntLanes)(*(const LooseLanes*)((const float*)p + j * LANES)))
   }
   // True in the first `count` lanes.
@@ -294,7 +310,7 @@ struct Vector<double> {
   static FASTLT_METHOD double load(const double* p) { return *p; }
   static FASTLT_METHOD void store(double* p, double x) { *p = x; }
   static FASTLT_METHOD int load_bytes(const int8_t* p) { return *p; }
-  static FASTLT_METHOD int load_ints(const int32_t* p) { return *p; }
+  static FASTLT_METHOD int load_ints(const int32_t* p, int, int32_t) { return *p; }
   static FASTLT_METHOD bool first(int) { return true; }
   static FASTLT_METHOD double load(const double* p, int, double) { return *p; }
   static FASTLT_METHOD int load_bytes(const int8_t* p, int, int8_t) { return *p; }
@@ -315,6 +331,7 @@ FASTLT_INLINE void each_vector_but(int64_t skipped, int64_t columns, const F& ca
 }
 #define FASTLT_LAMBDA __attribute__((always_inline))
 FASTLT_INLINE double flip_sign(bool where, double x) { return where ? -x : x; }
+FASTLT_INLINE bool any(bool x) { return x; }
 FASTLT_INLINE double total(double x) { return x; }
 FASTLT_INLINE double largest(double x) { return x; }
 FASTLT_INLINE double pick(Never, double, double y) { return y; }

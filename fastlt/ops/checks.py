@@ -19,6 +19,11 @@ def wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+def constant(x: Tensor | None) -> Tensor | None:
+    """What gets no gradient, even if it asks for one."""
+    return x.detach() if x is not None and x.requires_grad else x
+
+
 def reduction_code(op: str, reduction: str) -> int:
     """The operators' number of a reduction."""
     code = REDUCTIONS.get(reduction)
@@ -33,6 +38,11 @@ def ignores_unknown(op: str, unknown: str) -> bool:
     return unknown == "ignore"
 
 
+def check_device(op: str, name: str, x: Tensor, like: Tensor) -> None:
+    if x.device != like.device:
+        raise RuntimeError(f"{op}: {name} is on another device than the first argument")
+
+
 def check_matrix(op: str, name: str, x: Tensor, shape: str) -> None:
     if x.ndim != 2:
         raise RuntimeError(f"{op}: {name} must be {shape}, but has {x.ndim} dimensions")
@@ -43,6 +53,7 @@ def check_matrix(op: str, name: str, x: Tensor, shape: str) -> None:
 def check_same(op: str, name: str, x: Tensor, logits: Tensor) -> None:
     if x.shape != logits.shape:
         raise RuntimeError(f"{op}: {name} must have the shape of logits")
+    check_device(op, name, x, logits)
 
 
 def check_targets(op: str, targets: Tensor, logits: Tensor) -> None:
@@ -51,11 +62,13 @@ def check_targets(op: str, targets: Tensor, logits: Tensor) -> None:
             f"{op}: targets must be int8 [B, C] like logits, with 1 positive, 0 negative, -1 unknown; "
             "use targets.to(torch.int8)"
         )
+    check_device(op, "targets", targets, logits)
 
 
 def check_labels(op: str, labels: Tensor, rows: Tensor) -> None:
     if labels.dtype != torch.int64 or labels.ndim != 1 or labels.shape[0] != rows.shape[0]:
         raise RuntimeError(f"{op}: labels must be int64 [{rows.shape[0]}], one for each row")
+    check_device(op, "labels", labels, rows)
 
 
 def check_vector(op: str, name: str, x: Tensor | None, logits: Tensor) -> None:
@@ -68,12 +81,16 @@ def check_vector(op: str, name: str, x: Tensor | None, logits: Tensor) -> None:
         double = logits.dtype == torch.float64
         wanted = "float64 beside float64 logits" if double else "float32 (float64 only beside float64 logits)"
         raise RuntimeError(f"{op}: {name} must be {wanted}")
+    check_device(op, name, x, logits)
 
 
 def check_weight(op: str, weight: Tensor | None, logits: Tensor) -> None:
-    if weight is not None and (weight.shape != logits.shape or weight.dtype not in (torch.bool, wide(logits.dtype))):
+    if weight is None:
+        return
+    if weight.shape != logits.shape or weight.dtype not in (torch.bool, wide(logits.dtype)):
         wanted = "float64" if logits.dtype == torch.float64 else "float32"
         raise RuntimeError(f"{op}: weight must be bool or {wanted} [B, C] like logits")
+    check_device(op, "weight", weight, logits)
 
 
 def check_focus(op: str, exponents: tuple[float, ...], margin: float) -> None:
@@ -99,6 +116,7 @@ def check_distillation(op: str, temperature: float, power: float, alpha: float) 
 
 def check_prototypes(op: str, features: Tensor, prototypes: Tensor, positive_in_denominator: bool) -> None:
     check_matrix(op, "prototypes", prototypes, "[C, D]")
+    check_device(op, "prototypes", prototypes, features)
     if prototypes.shape[1] != features.shape[1]:
         raise RuntimeError(f"{op}: prototypes must be [C, {features.shape[1]}] as features are [B, D]")
     if prototypes.shape[0] == 0:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fastlt.ops.checks import check_labels, check_matrix, check_same, check_targets, check_vector, check_weight, wide
+from fastlt.ops.checks import check_device, check_labels, check_matrix, check_same, check_targets, check_vector, check_weight, wide
 
 ROW = 0  # the operators' code of reduction "row"
 
@@ -81,6 +81,7 @@ def prototype_contrastive(features: Tensor, prototypes: Tensor, labels: Tensor, 
     op = "prototype_contrastive"
     check_matrix(op, "features", features, "[B, D]")
     check_matrix(op, "prototypes", prototypes, "[C, D]")
+    check_device(op, "prototypes", prototypes, features)
     check_labels(op, labels, features)
     return like(features), like(prototypes)
 

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 import torch
 from torch import _C, Tensor
@@ -75,13 +76,16 @@ def served_by(kernels: Kernels | None) -> Iterator[None]:
 
 
 _serving: dict[str, Kernels | None] = {}  # by device type
+_loading = Lock()  # several threads may come first
 
 
 @torch.compiler.assume_constant_result  # no compiler shall look into the loading
 def _device_type(device: str) -> str:
     """The same, after it has been seen to that `_serving` has it."""
     if device not in _serving:
-        _serving[device] = _kernels(device)
+        with _loading:
+            if device not in _serving:
+                _serving[device] = _kernels(device)
     return device
 
 

@@ -68,8 +68,11 @@ def sigmoid_loss(
         check_vector(op, name, vector, logits)
     check_weight(op, weight, logits)
 
-    x = logits.to(wide(logits.dtype))
     positive, is_unknown = targets > 0, targets < 0
+    counts = ~is_unknown if ignores_unknown(op, unknown) else torch.ones_like(is_unknown)
+    if weight is not None and weight.dtype == torch.bool:
+        counts = counts & weight
+    x = torch.where(counts, logits.to(wide(logits.dtype)), 0.0)
     # The logit of the wrong answer.
     t = torch.where(positive, -_affine(x, positive_scale, positive_shift), _affine(x, negative_scale, negative_shift))
     wrong, minus_log = _wrong_and_minus_log(t, positive, margin)
@@ -83,11 +86,9 @@ def sigmoid_loss(
         loss = torch.where(positive, loss * positive_weight.detach(), loss)
     if negative_weight is not None:
         loss = torch.where(positive, loss, loss * negative_weight.detach())
-    if weight is not None:
-        loss = torch.where(weight, loss, 0.0) if weight.dtype == torch.bool else loss * weight.detach()
-    if ignores_unknown(op, unknown):
-        loss = torch.where(is_unknown, 0.0, loss)
-    return _reduced(loss.sum(1), reduction, x.numel())
+    if weight is not None and weight.dtype != torch.bool:
+        loss = loss * weight.detach()
+    return _reduced(torch.where(counts, loss, 0.0).sum(1), reduction, x.numel())
 
 
 def _affine(x: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:
@@ -105,7 +106,7 @@ def _wrong_and_minus_log(t: Tensor, positive: Tensor, margin: float) -> tuple[Te
     q = torch.sigmoid(t)
     if not margin:
         return q, _softplus(t)
-    counts = (q > margin) & ~positive
+    counts = ~(q <= margin) & ~positive  # so NaN stays
     wrong = torch.where(counts, q - margin, 0.0)
     right = torch.where(counts, torch.sigmoid(-t) + margin, 1.0)  # 1 - wrong, where that is the smaller one
     small = wrong < 0.5

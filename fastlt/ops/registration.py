@@ -55,9 +55,14 @@ class Loss:
             _register_autocast(operator, library)
 
     def __call__(self, *arguments: Any) -> Tensor:
-        if torch.compiler.is_compiling() or _C._functorch.peek_interpreter_stack() is not None:
+        if torch.compiler.is_compiling():
             return self.forward(*arguments)[0]
-        return self.function.apply(*arguments)
+        transform = _C._functorch.peek_interpreter_stack()
+        if transform is None:
+            return self.function.apply(*arguments)
+        if transform.key() != _C._functorch.TransformType.Vmap:  # torch would take a forward derivative for 0
+            raise RuntimeError(f"{self.name}: of torch.func's transforms only vmap is supported; use backward()")
+        return self.forward(*arguments)[0]
 
     def save(self, ctx: Any, arguments: tuple, made: tuple[Tensor, ...]) -> None:
         """Keeps the gradients if they were made, otherwise what they can be made of."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from fastlt.ops import reference
-from fastlt.ops.checks import ignores_unknown, reduction_code
+from fastlt.ops.checks import constant, ignores_unknown, reduction_code
 from fastlt.ops.library import kernels_for
 
 
@@ -56,7 +56,7 @@ def sigmoid_loss(
         targets: int8 [B, C]: 1 positive, 0 negative, -1 unknown.
         positive_scale, positive_shift, negative_scale, negative_shift: [C]; they get gradients. Without: 1 and 0.
         positive_weight, negative_weight: [C]. Without: 1.
-        weight: [B, C], floating or bool. No gradient for weights.
+        weight: [B, C], floating, or bool: where it is False the logit does not matter at all. No gradient for weights.
         gamma_positive, gamma_negative, gamma_unknown: at least 0; 0^0 is 1.
         margin: at least 0 and below 1.
         detach_focus: whether the gradient takes the factors q^gamma for constants.
@@ -98,9 +98,9 @@ def sigmoid_loss(
         positive_shift,
         negative_scale,
         negative_shift,
-        positive_weight,
-        negative_weight,
-        weight,
+        constant(positive_weight),
+        constant(negative_weight),
+        constant(weight),
         gamma_positive,
         gamma_negative,
         gamma_unknown,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from fastlt.ops import reference
-from fastlt.ops.checks import reduction_code
+from fastlt.ops.checks import constant, reduction_code
 from fastlt.ops.library import kernels_for
 
 
@@ -26,7 +26,8 @@ def balanced_softmax(logits: Tensor, labels: Tensor, log_prior: Tensor, *, reduc
     if kernels is None:
         return reference.balanced_softmax(logits, labels, log_prior, reduction=reduction)
     code = reduction_code("balanced_softmax", reduction)
-    return kernels.balanced_softmax(logits, labels, log_prior, code, kernels.gradients(code, logits))
+    prior = constant(log_prior)
+    return kernels.balanced_softmax(logits, labels, prior, code, kernels.gradients(code, logits))
 
 
 def dive(
@@ -62,4 +63,5 @@ def dive(
         )
     code = reduction_code("dive", reduction)
     gradients = kernels.gradients(code, logits)
-    return kernels.dive(logits, teacher_logits, labels, log_prior, temperature, power, alpha, code, gradients)
+    teacher, prior = constant(teacher_logits), constant(log_prior)
+    return kernels.dive(logits, teacher, labels, prior, temperature, power, alpha, code, gradients)

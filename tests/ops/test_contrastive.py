@@ -7,7 +7,7 @@ import torch
 from loss_cases import assert_same, normal
 from torch.nn.functional import cross_entropy, normalize
 
-from fastlt.ops import prototype_contrastive, supervised_contrastive
+from fastlt.ops import reference, prototype_contrastive, supervised_contrastive
 
 
 @pytest.fixture
@@ -86,8 +86,8 @@ class TestPrototypes:
         (gradient,) = torch.autograd.grad(loss, prototypes)
         assert (gradient[[1, 3]] != 0).any(1).all()
 
-    def test_more_classes_and_rows_than_any_tile(self, backend, generator):
-        rows, classes = (70, 130) if backend.simulated else (300, 1100)
+    def test_more_rows_than_a_tile(self, backend, generator):
+        rows, classes = (1040, 12) if backend.simulated else (300, 1100)
         features = normal((rows, 17), torch.float64, generator).requires_grad_()
         prototypes = normal((classes, 17), torch.float64, generator).requires_grad_()
         labels = torch.randint(0, classes, (rows,), generator=generator)
@@ -181,3 +181,11 @@ class TestSupervised:
         assert loss[2].item() == pytest.approx(math.log(6), rel=1e-9)
         assert (gradient[2] == 0).all()
         assert gradient.isfinite().all()
+
+    def test_more_rows_than_a_tile(self, backend, generator):
+        rows = 1040 if backend.simulated else 600
+        features = normal((rows, 9), torch.float64, generator).requires_grad_()
+        labels = torch.randint(0, 50, (rows,), generator=generator)
+        found = supervised_contrastive(features, labels, temperature=0.2)
+        wanted = reference.supervised_contrastive(features, labels, temperature=0.2)
+        check(found, wanted, features)

@@ -178,6 +178,21 @@ def test_vmap_calls_the_operator_for_each(registered, case):
 
 
 @one_each
+def test_other_transforms_are_refused_by_name(registered, case):
+    """torch takes the forward derivative of an operator that has none for 0."""
+    inputs = case.inputs(4, 6)
+    first = next(iter(inputs.learnt))
+
+    def loss(x):
+        return case.loss(ops, Inputs({**inputs.learnt, first: x}, inputs.given, inputs.settings))
+
+    x = inputs.learnt[first]
+    for transform in (lambda: torch.func.grad(loss)(x), lambda: torch.func.jvp(loss, (x,), (torch.ones_like(x),))):
+        with pytest.raises(RuntimeError, match=f"{case.op}: .*only vmap"):
+            transform()
+
+
+@one_each
 def test_a_batch_of_upstream_gradients(registered, case):
     inputs = case.inputs(4, 6)
     first = next(iter(inputs.learnt))

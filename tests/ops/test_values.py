@@ -116,7 +116,7 @@ def test_gradients_are_the_derivatives_of_the_values(backend, case):
 
 
 @each_case
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_errors_are_at_most_those_of_the_reference_and_two_ulp(compiled, case, dtype):
     """Largest and mean error over ten seeds, each against float64 on the same rounded inputs. An ulp is that of the
     largest value of a tensor: sums cancel, so smaller ones carry the errors of larger ones in any order of summing."""
@@ -133,3 +133,30 @@ def test_errors_are_at_most_those_of_the_reference_and_two_ulp(compiled, case, d
         found, allowed = torch.stack(ours[name]), torch.stack(theirs[name])
         assert found.max() <= allowed.max() + 2, name
         assert found.mean() <= allowed.mean() + 2, name
+
+
+@each_case
+def test_a_logit_that_is_no_number_is_seen_in_the_loss(backend, case):
+    """A network that diverged must not look as if it had learnt everything."""
+    inputs = case.inputs(4, 9)
+    name = next(iter(inputs.learnt))
+    inputs.learnt[name] = torch.full_like(inputs.learnt[name], torch.nan)
+    assert case.loss(ops, inputs, reduction="row").isnan().any()
+
+
+def test_entries_that_do_not_count_have_no_part_in_anything_whatever_their_logits_are(backend):
+    logits = torch.tensor([[torch.nan, 0.5, torch.inf], [-torch.inf, torch.nan, 0.25]])
+    counts = torch.tensor([[False, True, False], [False, False, True]])
+    targets = torch.tensor([[1, 0, 0], [0, 1, 1]], dtype=torch.int8)
+    scale = torch.ones(3)
+
+    def made(logits, targets, **settings):
+        leaves = logits.clone().requires_grad_(), scale.clone().requires_grad_()
+        loss = ops.sigmoid_loss(leaves[0], targets, negative_scale=leaves[1], reduction="sum", **settings)
+        return loss.detach(), *torch.autograd.grad(loss, leaves)
+
+    wanted = made(torch.where(counts, logits, 0.0), targets, weight=counts)
+    unknown = torch.where(counts, targets, -1).to(torch.int8)
+    for found in (made(logits, targets, weight=counts), made(logits, unknown)):
+        for value, expected in zip(found, wanted, strict=True):
+            assert torch.equal(value, expected)
