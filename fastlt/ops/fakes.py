@@ -11,7 +11,16 @@ from typing import Any
 
 from torch import Tensor
 
-from fastlt.ops.checks import check_device, check_labels, check_matrix, check_same, check_targets, check_vector, check_weight, wide
+from fastlt.ops.checks import (
+    check_device,
+    check_labels,
+    check_matrix,
+    check_same,
+    check_targets,
+    check_vector,
+    check_weight,
+    wide,
+)
 
 ROW = 0  # the operators' code of reduction "row"
 

@@ -7,7 +7,7 @@ import torch
 from loss_cases import assert_same, normal
 from torch.nn.functional import cross_entropy, normalize
 
-from fastlt.ops import reference, prototype_contrastive, supervised_contrastive
+from fastlt.ops import prototype_contrastive, reference, supervised_contrastive
 
 
 @pytest.fixture
