@@ -143,8 +143,10 @@ def _function(loss: Loss) -> type[Function]:
 
 def _is_one(upstream: Tensor) -> bool:
     """Whether a look at the value costs nothing and shows 1: then the gradients are returned without a copy."""
+    if type(upstream) is not Tensor or not upstream.is_cpu or upstream.ndim or _C._len_torch_dispatch_stack():
+        return False  # a mode that watches or replaces operators shall not see a value being read
     try:
-        return type(upstream) is Tensor and upstream.is_cpu and upstream.ndim == 0 and upstream.item() == 1.0
+        return upstream.item() == 1.0
     except RuntimeError:  # one of a batch of upstream gradients has no value of its own
         return False
 
