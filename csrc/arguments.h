@@ -64,9 +64,9 @@ inline Tensor nothing(const Tensor& like) { return nothing(like, like.scalar_typ
 
 inline void check_reduction(const std::string& op, int64_t reduction, int64_t gradients = 0) {
   require(reduction >= ROW && reduction <= MEAN, op, ": reduction must be 0 (row), 1 (sum) or 2 (mean), not ",
-                  reduction);
+          reduction);
   require(gradients == 0 || reduction != ROW, op,
-                  ": gradients are made in the forward pass for a sum or a mean only, rows have their own backward");
+          ": gradients are made in the forward pass for a sum or a mean only, rows have their own backward");
 }
 
 // Logits or features: a floating matrix.
@@ -78,7 +78,7 @@ inline Tensor check_matrix(const std::string& op, const char* name, const Tensor
 
 inline void check_device(const std::string& op, const char* name, const Tensor& x, const Tensor& like) {
   require(x.is_cuda() == like.is_cuda() && x.get_device_index() == like.get_device_index(), op, ": ", name,
-                  " is on another device than the first argument");
+          " is on another device than the first argument");
 }
 
 // Per-class values: [C] in the wide type.
@@ -86,25 +86,25 @@ inline Tensor check_vector(const std::string& op, const char* name, const Tensor
                            int64_t classes) {
   const bool is_double = logits.scalar_type() == ScalarType::Double;
   require(x.dim() == 1 && x.size(0) == classes, op, ": ", name, " must be [C] with C = ", classes,
-                  ", the columns of logits");
+          ", the columns of logits");
   require(x.scalar_type() == wide_type(logits.scalar_type()), op, ": ", name, " must be ",
-                  is_double ? "float64 beside float64 logits" : "float32 (float64 only beside float64 logits)");
+          is_double ? "float64 beside float64 logits" : "float32 (float64 only beside float64 logits)");
   check_device(op, name, x, logits);
   return as_contiguous(x);
 }
 
 inline Tensor check_targets(const std::string& op, const Tensor& targets, const Tensor& logits) {
   require(targets.scalar_type() == ScalarType::Char && targets.dim() == 2 &&
-                      targets.size(0) == logits.size(0) && targets.size(1) == logits.size(1),
-                  op, ": targets must be int8 [B, C] like logits, with 1 positive, 0 negative, -1 unknown; use "
-                  "targets.to(torch.int8)");
+          targets.size(0) == logits.size(0) && targets.size(1) == logits.size(1),
+          op, ": targets must be int8 [B, C] like logits, with 1 positive, 0 negative, -1 unknown; use "
+          "targets.to(torch.int8)");
   check_device(op, "targets", targets, logits);
   return as_contiguous(targets);
 }
 
 inline Tensor check_labels(const std::string& op, const Tensor& labels, const Tensor& rows) {
   require(labels.scalar_type() == ScalarType::Long && labels.dim() == 1 && labels.size(0) == rows.size(0), op,
-                  ": labels must be int64 [", rows.size(0), "], one for each row");
+          ": labels must be int64 [", rows.size(0), "], one for each row");
   check_device(op, "labels", labels, rows);
   return as_contiguous(labels);
 }
@@ -113,7 +113,7 @@ inline Tensor check_labels(const std::string& op, const Tensor& labels, const Te
 inline Tensor check_upstream(const std::string& op, const Tensor& upstream, const Tensor& rows, int64_t reduction) {
   const bool fits = reduction == ROW ? upstream.dim() == 1 && upstream.size(0) == rows.size(0) : upstream.dim() == 0;
   require(fits && upstream.scalar_type() == wide_type(rows.scalar_type()), op,
-                  ": upstream must have the shape and the type of the loss");
+          ": upstream must have the shape and the type of the loss");
   check_device(op, "upstream", upstream, rows);
   return as_contiguous(upstream);
 }
@@ -159,8 +159,8 @@ inline SigmoidCall check_sigmoid(const std::string& op, const Tensor& logits, co
     require(gamma >= 0 && std::isfinite(gamma), op, ": focusing exponents must be at least 0, not ", gamma);
   require(margin >= 0 && margin < 1, op, ": margin must be at least 0 and below 1, not ", margin);
   SigmoidCall call{check_matrix(op, "logits", logits, "[B, C]"), targets,      {},           {},
-                   gamma_positive, gamma_negative, gamma_unknown, margin, detach_focus, ignore_unknown, reduction,
-                   logits.size(0), logits.size(1)};
+          gamma_positive, gamma_negative, gamma_unknown, margin, detach_focus, ignore_unknown, reduction,
+          logits.size(0), logits.size(1)};
   call.targets = check_targets(op, targets, call.logits);
   for (int k = 0; k < CLASS_VECTORS; ++k)
     if (vectors[k]) call.vectors[k] = check_vector(op, names[k], *vectors[k], call.logits, call.classes);
@@ -168,8 +168,8 @@ inline SigmoidCall check_sigmoid(const std::string& op, const Tensor& logits, co
     const ScalarType type = weight->scalar_type();
     require(weight->dim() == 2 && weight->size(0) == call.rows && weight->size(1) == call.classes &&
                         (type == ScalarType::Bool || type == wide_type(logits.scalar_type())),
-                    op, ": weight must be bool or ", logits.scalar_type() == ScalarType::Double ? "float64" : "float32",
-                    " [B, C] like logits");
+          op, ": weight must be bool or ", logits.scalar_type() == ScalarType::Double ? "float64" : "float32",
+          " [B, C] like logits");
     check_device(op, "weight", *weight, call.logits);
     call.weight = as_contiguous(*weight);
   }
@@ -210,7 +210,7 @@ inline SoftmaxCall check_dive(const std::string& op, const Tensor& logits, const
   SoftmaxCall call = check_softmax(op, logits, labels, log_prior, reduction, gradients);
   const Tensor t = check_matrix(op, "teacher_logits", teacher, "[B, C]");
   require(t.size(0) == call.rows && t.size(1) == call.classes, op,
-                  ": teacher_logits must have the shape of logits");
+          ": teacher_logits must have the shape of logits");
   check_device(op, "teacher_logits", t, call.logits);
   require(temperature > 0 && std::isfinite(temperature), op, ": temperature must be above 0, not ", temperature);
   require(power > 0 && std::isfinite(power), op, ": power must be above 0, not ", power);
@@ -252,9 +252,9 @@ inline ContrastiveCall check_contrastive(const std::string& op, const Tensor& fe
   const Tensor p = check_matrix(op, "prototypes", *prototypes, "[C, D]");
   check_device(op, "prototypes", p, f);
   require(p.size(1) == call.dims, op, ": prototypes must be [C, ", call.dims, "] as features are [B, ",
-                  call.dims, "]");
+          call.dims, "]");
   require(p.size(0) >= (positive_in_denominator ? 1 : 2), op,
-                  positive_in_denominator ? ": there are no prototypes"
+          positive_in_denominator ? ": there are no prototypes"
                                           : ": without the positive in the denominator at least two classes are needed");
   call.prototypes = p;
   return call;

@@ -113,6 +113,12 @@ FASTLT_INLINE V vector_of_entries(V x, const int8_t* targets, bool weighted, V w
   return gradient;
 }
 
+template <class R>
+FASTLT_INLINE SigmoidSettings<R> settings_of(const SigmoidRows& a) {
+  return {power_of<R>(a.gammas[0]), power_of<R>(a.gammas[1]), power_of<R>(a.gammas[2]),
+          (R)a.margin,              a.detach_focus,           a.ignore_unknown};
+}
+
 template <class V>
 FASTLT_INLINE V load_weight(const SigmoidRows& a, int64_t at, int count) {
   using R = typename Vector<V>::Real;
@@ -120,12 +126,12 @@ FASTLT_INLINE V load_weight(const SigmoidRows& a, int64_t at, int count) {
   if constexpr (Vector<V>::width == 1) return ((const int8_t*)a.weight)[at];
   else return to_floats(Vector<V>::load_bytes((const int8_t*)a.weight + at, count, 0));
 }
+
 template <class V, class T, Form FORM, bool VECTORS>
 void sigmoid_rows_as(const SigmoidRows& a, int64_t begin, int64_t end, void* class_sums) {
   using R = typename Vector<V>::Real;
   constexpr int W = Vector<V>::width, BLOCK = 32 * W;
-  const SigmoidSettings<R> s = {power_of<R>(a.gammas[0]), power_of<R>(a.gammas[1]), power_of<R>(a.gammas[2]),
-                                (R)a.margin, a.detach_focus, a.ignore_unknown};
+  const SigmoidSettings<R> s = settings_of<R>(a);
   const int64_t C = a.classes, step = padded(C);
   R* const sums = (R*)class_sums;
   for (int64_t i = begin; i < end; ++i) {
@@ -137,7 +143,7 @@ void sigmoid_rows_as(const SigmoidRows& a, int64_t begin, int64_t end, void* cla
       Columns<V> c;
       if constexpr (VECTORS) {
         for (int k = 0; k < 6; ++k) c.vectors[k] = (const R*)a.vectors[k] + j;
-        for (int k = 0; k < 4; ++k) c.sums[k] = sums + k * step + j;
+        for (int k = 0; sums && k < 4; ++k) c.sums[k] = sums + k * step + j;
       }
       return c;
     };
@@ -169,10 +175,10 @@ void sigmoid_rows_as(const SigmoidRows& a, int64_t begin, int64_t end, void* cla
 
 template <class V, class T>
 void sigmoid_rows(const SigmoidRows& a, int64_t begin, int64_t end, void* sums) {
-  using R = typename Vector<V>::Real;
-  const Form form = form_of(SigmoidSettings<R>{power_of<R>(a.gammas[0]), power_of<R>(a.gammas[1]), power_of<R>(a.gammas[2]),
-                                               (R)a.margin, a.detach_focus, a.ignore_unknown});
-  const auto run = [&](auto* with_vectors, auto* without) { (a.vectors[0] ? with_vectors : without)(a, begin, end, sums); };
+  const Form form = form_of(settings_of<typename Vector<V>::Real>(a));
+  const auto run = [&](auto* with_vectors, auto* without) {
+    (a.vectors[0] ? with_vectors : without)(a, begin, end, sums);
+  };
   if (form == PLAIN) run(sigmoid_rows_as<V, T, PLAIN, true>, sigmoid_rows_as<V, T, PLAIN, false>);
   if (form == FOCUSED) run(sigmoid_rows_as<V, T, FOCUSED, true>, sigmoid_rows_as<V, T, FOCUSED, false>);
   if (form == MARGIN) run(sigmoid_rows_as<V, T, MARGIN, true>, sigmoid_rows_as<V, T, MARGIN, false>);

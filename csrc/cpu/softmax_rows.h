@@ -6,22 +6,16 @@
 namespace fastlt {
 namespace FASTLT_ISA {
 
-// Logits in `values` become e^(values - most); both are kept for what follows.
-template <class R>
-struct Exponentials {
-  R* values;
-  R most;
-  double sum;
-};
+// values[j] becomes e^(values[j] - most); returns their sum. Padding holds -infinity and becomes 0.
 template <class V, class R>
-FASTLT_INLINE Exponentials<R> exponentials(R* values, R most, int64_t C) {
+FASTLT_INLINE double exponentials(R* values, R most, int64_t C) {
   V sum(R(0));
-  each_vector<V>(0, C, [&](int64_t j, int) FASTLT_LAMBDA {  // padding holds -infinity: e^... = 0
+  each_vector<V>(0, C, [&](int64_t j, int) FASTLT_LAMBDA {
     const V power = exponential(Vector<V>::load(values + j) - V(most));
     sum += power;
     Vector<V>::store(values + j, power);
   });
-  return {values, most, (double)total(sum)};
+  return total(sum);
 }
 
 template <class V, class T, bool DISTIL>
@@ -53,8 +47,8 @@ void softmax_rows_as(const SoftmaxRows& a, int64_t begin, int64_t end, void* scr
     const int64_t label = a.labels[i];
     const R most = largest(top), most_cool = largest(top_cool), most_taught = largest(top_taught);
     const double own = (double)student[label] - most;
-    const Exponentials<R> s = exponentials<V>(student, most, C);
-    double loss = kept * (log(s.sum) - own), sum_cool = 1, sum_taught = 1;
+    const double sum_student = exponentials<V>(student, most, C);
+    double loss = kept * (log(sum_student) - own), sum_cool = 1, sum_taught = 1;
     if constexpr (DISTIL) {
       V sum(R(0)), sum_t(R(0)), difference(R(0));
       each_vector<V>(0, C, [&](int64_t j, int) FASTLT_LAMBDA {
@@ -74,7 +68,7 @@ void softmax_rows_as(const SoftmaxRows& a, int64_t begin, int64_t end, void* scr
     if (!a.grad_logits) continue;
     T* g = (T*)a.grad_logits + i * C;
     const double scale = scale_of<R>(a.scaling, i);
-    const V per_sum(R(kept * scale / s.sum)), per_cool(R(distilled * scale / sum_cool)),
+    const V per_sum(R(kept * scale / sum_student)), per_cool(R(distilled * scale / sum_cool)),
         per_taught(R(distilled * scale / sum_taught));
     const R at_label = R(kept * scale);
     each_vector<V>(0, C, [&](int64_t j, int n) FASTLT_LAMBDA {
