@@ -37,30 +37,29 @@ FASTLT_INLINE Form form_of(const SigmoidSettings<R>& s) {
   return s.positive.whole == 0 && s.negative.whole == 0 && (s.ignore_unknown || s.unknown.whole == 0) ? PLAIN : FOCUSED;
 }
 
-// base^exponent for 0 <= exponent <= 16.
+// base^exponent for a whole exponent > 0.
 template <class V>
 FASTLT_INLINE V whole_power(V base, int exponent) {
-  V result = V(1);
-  if (exponent & 1) result = result * base;
-  if (exponent < 2) return result;
-  base = base * base;
-  if (exponent & 2) result = result * base;
-  base = base * base;
-  if (exponent & 4) result = result * base;
-  base = base * base;
-  if (exponent & 8) result = result * base;
-  return exponent & 16 ? result * base * base : result;
+  for (; !(exponent & 1); exponent >>= 1) base = base * base;
+  V result = base;
+  while (exponent >>= 1) {
+    base = base * base;
+    if (exponent & 1) result = result * base;
+  }
+  return result;
 }
 
-// q^g and its derivative g q^(g - 1); 0^0 = 1.
+// q^g and its derivative g q^(g - 1), which is 0 where the factor is detached; 0^0 = 1.
 template <class V>
 struct Focus {
   V factor, slope;
 };
 template <class V, class R>
-FASTLT_INLINE Focus<V> focus(V q, Power<R> power) {
+FASTLT_INLINE Focus<V> focus(V q, Power<R> power, bool detached) {
   if (power.whole == 0) return {V(1), V(0)};
   if (power.whole > 0) {
+    if (detached) return {whole_power(q, power.whole), V(0)};
+    if (power.whole == 1) return {q, V(1)};
     const V below = whole_power(q, power.whole - 1);
     return {below * q, below * V(power.exponent)};
   }
@@ -70,7 +69,7 @@ FASTLT_INLINE Focus<V> focus(V q, Power<R> power) {
 // Of one entry; the CPU's vector types have their own, since their lanes are of several kinds.
 template <class V>
 FASTLT_INLINE Focus<V> focus_of_kind(V q, bool positive, bool unknown, const SigmoidSettings<V>& s) {
-  return focus(q, positive ? s.positive : unknown ? s.unknown : s.negative);
+  return focus(q, positive ? s.positive : unknown ? s.unknown : s.negative, s.detach_focus);
 }
 
 template <class V>
@@ -78,8 +77,8 @@ struct Term {
   V loss, slope;
 };
 
-template <Form FORM, class V, class Mask, class R>
-FASTLT_INLINE Term<V> sigmoid_term(V t, Mask positive, Mask unknown, const SigmoidSettings<R>& s) {
+template <Form FORM, class V, class Positive, class Unknown, class R>
+FASTLT_INLINE Term<V> sigmoid_term(V t, Positive positive, Unknown unknown, const SigmoidSettings<R>& s) {
   if constexpr (FORM == MARGIN) {
     const SigmoidPair<V> p = sigmoid_pair(t);
     const auto on = exceeds(p.q, V(s.margin));

@@ -1,7 +1,7 @@
 // The row pass of the contrastive losses (contrastive.h): dots of a tile become losses, and their own gradients in place.
 #pragma once
 #include "kernels.h"
-#include "vector.h"
+#include "vector_math.h"
 
 namespace fastlt {
 namespace FASTLT_ISA {

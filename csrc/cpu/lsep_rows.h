@@ -1,7 +1,7 @@
 // lsep on rows: log(1 + sum over negatives v and positives u of e^(x_v - x_u)) = softplus(LSE_neg(x) + LSE_pos(-x)).
 #pragma once
 #include "kernels.h"
-#include "vector.h"
+#include "vector_math.h"
 
 namespace fastlt {
 namespace FASTLT_ISA {

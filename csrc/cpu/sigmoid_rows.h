@@ -2,7 +2,8 @@
 #pragma once
 #include "../sigmoid_term.h"
 #include "kernels.h"
-#include "vector.h"
+#include "positives.h"
+#include "vector_math.h"
 
 namespace fastlt {
 namespace FASTLT_ISA {
@@ -10,17 +11,20 @@ namespace FASTLT_ISA {
 // Lanes of several kinds: each kind's power where there may be such lanes, then lane by lane.
 using fastlt::focus_of_kind;
 FASTLT_INLINE Focus<Floats> focus_of_kind(Floats q, Never, Never, const SigmoidSettings<float>& s) {
-  return focus(q, s.negative);
+  return focus(q, s.negative, s.detach_focus);
 }
-FASTLT_INLINE Focus<Floats> focus_of_kind(Floats q, Ints positive, Ints unknown, const SigmoidSettings<float>& s) {
-  const Focus<Floats> n = focus(q, s.negative), p = focus(q, s.positive);
+FASTLT_INLINE Focus<Floats> focus_of_kind(Floats q, Always, Never, const SigmoidSettings<float>& s) {
+  return focus(q, s.positive, s.detach_focus);
+}
+FASTLT_INLINE Focus<Floats> focus_of_kind(Floats q, Mask positive, Mask unknown, const SigmoidSettings<float>& s) {
+  const Focus<Floats> n = focus(q, s.negative, s.detach_focus), p = focus(q, s.positive, s.detach_focus);
   Focus<Floats> f = {pick(positive, p.factor, n.factor), pick(positive, p.slope, n.slope)};
   if (s.ignore_unknown) return f;
-  const Focus<Floats> u = focus(q, s.unknown);
+  const Focus<Floats> u = focus(q, s.unknown, s.detach_focus);
   return {pick(unknown, u.factor, f.factor), pick(unknown, u.slope, f.slope)};
 }
 FASTLT_INLINE Focus<double> focus_of_kind(double q, Never, Never, const SigmoidSettings<double>& s) {
-  return focus(q, s.negative);
+  return focus(q, s.negative, s.detach_focus);
 }
 
 // Targets are sparse: most vectors are all negative (or all unknown), and those need no masks.
@@ -43,8 +47,14 @@ FASTLT_INLINE Targets kind_of(const int8_t* targets) {
 template <class V>
 struct Columns {
   using R = typename Vector<V>::Real;
-  const R* vectors[6];
-  R* sums[4];
+  const R* vectors[6] = {};
+  R* sums[4] = {};
+  FASTLT_METHOD Columns from(int64_t j) const {
+    Columns later;
+    for (int k = 0; k < 6; ++k) later.vectors[k] = vectors[k] + j;
+    for (int k = 0; k < 4; ++k) later.sums[k] = sums[k] + j;
+    return later;
+  }
   FASTLT_METHOD V vector(int k) const { return Vector<V>::load(vectors[k]); }
   FASTLT_METHOD void add(int k, V value) const { Vector<V>::store(sums[k], Vector<V>::load(sums[k]) + value); }
 };
@@ -58,9 +68,11 @@ struct Counted {
   Mask lanes;
 };
 
+constexpr int BLOCK = 32;  // vectors
+
 // Loss of each lane into `loss`; returns d loss / d logit times scale.
-template <class V, Form FORM, bool VECTORS, class Mask, class Lanes, class R>
-FASTLT_INLINE V entries(V x, Mask positive, Mask unknown, Counted<Lanes> counted, const SigmoidSettings<R>& s,
+template <class V, Form FORM, bool VECTORS, class Positive, class Unknown, class Lanes, class R>
+FASTLT_INLINE V entries(V x, Positive positive, Unknown unknown, Counted<Lanes> counted, const SigmoidSettings<R>& s,
                         const Columns<V>& c, bool sums, V scale, V& loss) {
   const auto counted_term = [&](V t) FASTLT_LAMBDA {
     const Term<V> term = sigmoid_term<FORM>(flip_sign(positive, t), positive, unknown, s);
@@ -79,13 +91,17 @@ FASTLT_INLINE V entries(V x, Mask positive, Mask unknown, Counted<Lanes> counted
     const V dz = flip_sign(positive, weight * (scale * term.slope));
     if (sums) {
       const V dx = counted.all ? dz * x : keep(counted.lanes, dz * x);
-      const V dx_positive = keep(positive, dx), dz_positive = keep(positive, dz);
-      if constexpr (!__is_same(Mask, Never)) {
+      if constexpr (__is_same(Positive, Never) || __is_same(Positive, Always)) {
+        constexpr int SCALE = __is_same(Positive, Never) ? SCALE_N : SCALE_P;
+        c.add(SCALE, dx);
+        c.add(SCALE + 1, dz);
+      } else {
+        const V dx_positive = keep(positive, dx), dz_positive = keep(positive, dz);
         c.add(SCALE_P, dx_positive);
         c.add(SHIFT_P, dz_positive);
+        c.add(SCALE_N, dx - dx_positive);
+        c.add(SHIFT_N, dz - dz_positive);
       }
-      c.add(SCALE_N, dx - dx_positive);
-      c.add(SHIFT_N, dz - dz_positive);
     }
     return dz * slant;
   }
@@ -127,47 +143,146 @@ FASTLT_INLINE V load_weight(const SigmoidRows& a, int64_t at, int count) {
   else return to_floats(Vector<V>::load_bytes((const int8_t*)a.weight + at, count, 0));
 }
 
+// One block of a row: gradient may be null, `at` is the place of its first entry in [B, C].
+template <class T, class R>
+struct Block {
+  const T* logits;
+  const int8_t* targets;
+  T* gradient;
+  int64_t at;
+  int size;
+  R scale;
+};
+
+// Lines of the logits and the gradient that will be wanted some vectors later: the processor's own guesses end at each page.
+template <class T, class R>
+FASTLT_INLINE void fetch_ahead(const Block<T, R>& block, int64_t j) {
+  constexpr int AHEAD = 2048, LINE = 64, BYTES = WIDTH * sizeof(T);
+  for (int k = 0; k < BYTES; k += LINE) {
+    __builtin_prefetch((const char*)(block.logits + j) + AHEAD + k);
+    if (block.gradient) __builtin_prefetch((const char*)(block.gradient + j) + AHEAD + k, 1);
+  }
+}
+
+// Lanes of all kinds.
+template <class V, Form FORM, bool VECTORS, class T, class R>
+FASTLT_INLINE V mixed_block(const Block<T, R>& block, const SigmoidRows& a, const SigmoidSettings<R>& s,
+                            const Columns<V>& columns, bool sums) {
+  using Mask = typename Vector<V>::Mask;
+  constexpr int W = Vector<V>::width;
+  V total_loss(R(0));
+  each_vector<V>(0, block.size, [&](int64_t j, int n) FASTLT_LAMBDA {
+    fetch_ahead(block, j);
+    int8_t copy[W] = {};
+    const int8_t* targets = block.targets + j;
+    V weight(R(1)), loss;
+    if (a.weight) weight = load_weight<V>(a, block.at + j, n);
+    if (n < W) targets = (const int8_t*)__builtin_memcpy(copy, targets, n);
+    Counted<Mask> some = {n == W, Vector<V>::first(n)};
+    if (a.weight && a.weight_is_bytes) some = {false, Mask(some.lanes & (weight > V(R(0))))};
+    const V gradient =
+        vector_of_entries<V, FORM, VECTORS>(Vector<V>::load(block.logits + j, n, T{}), targets, a.weight, weight, some, s,
+                                            columns.from(j), sums, block.scale, loss);
+    if (block.gradient) Vector<V>::store(block.gradient + j, gradient, n);
+    total_loss += loss;
+  });
+  return total_loss;
+}
+
+#if defined(__AVX512F__)
+// Few positives, known ones: all lanes are taken for negatives first, under masks, which cost nothing here, and the
+// positives after them. Telling the vectors that have positives from others would be guessed wrong time and again.
+template <class V, Form FORM, bool VECTORS, class T, class R>
+FASTLT_INLINE V negatives_of_block(const Block<T, R>& block, bool any_unknown, const SigmoidSettings<R>& s,
+                                   const Columns<V>& columns, bool sums) {
+  using Mask = typename Vector<V>::Mask;
+  const bool all = !sums && !any_unknown;  // what stands where positives are is written over later
+  V total_loss(R(0));
+  each_vector<V>(0, block.size, [&](int64_t j, int n) FASTLT_LAMBDA {
+    fetch_ahead(block, j);
+    const Mask negative = Vector<V>::zeros(block.targets + j, n);
+    V loss(R(0)), gradient(R(0));
+    if (any(negative))
+      gradient =
+          entries<V, FORM, VECTORS>(Vector<V>::load(block.logits + j, n, T{}), Never{}, Never{},
+                                    Counted<Mask>{all, negative}, s, columns.from(j), sums, V(block.scale), loss);
+    if (block.gradient) Vector<V>::store(block.gradient + j, gradient, n);
+    total_loss += keep(negative, loss);
+  });
+  return total_loss;
+}
+
+// The positives gathered, worked on as vectors, and scattered: `at` are their columns.
+template <class V, Form FORM, bool VECTORS, class T, class R>
+FASTLT_INLINE V positives_of_block(const Block<T, R>& block, const uint16_t* at, int count, const SigmoidSettings<R>& s,
+                                   const Columns<V>& columns, bool sums) {
+  constexpr int W = Vector<V>::width, PLACES = VECTORS ? W : 1;
+  V total_loss(R(0));
+  for (int k = 0; k < count; k += W, at += W) {
+    const int n = count - k < W ? count - k : W;
+    T values[W] = {};
+    R vectors[6][PLACES] = {}, class_sums[2][PLACES] = {};
+    for (int i = 0; i < n; ++i) values[i] = block.logits[at[i]];
+    Columns<V> gathered;
+    if constexpr (VECTORS) {
+      for (int m = 0; m < 6; ++m) gathered.vectors[m] = vectors[m];
+      for (int m = 0; m < 2; ++m) gathered.sums[m] = class_sums[m];
+      for (int i = 0; i < n; ++i) vectors[SCALE_P][i] = columns.vectors[SCALE_P][at[i]];
+      for (int i = 0; i < n; ++i) vectors[SHIFT_P][i] = columns.vectors[SHIFT_P][at[i]];
+      for (int i = 0; i < n; ++i) vectors[WEIGHT_P][i] = columns.vectors[WEIGHT_P][at[i]];
+    }
+    V loss;
+    const Counted<typename Vector<V>::Mask> some = {n == W, Vector<V>::first(n)};
+    const V gradient = entries<V, FORM, VECTORS>(Vector<V>::load(values), Always{}, Never{}, some, s, gathered, sums,
+                                                 V(block.scale), loss);
+    Vector<V>::store(values, gradient);
+    total_loss += loss;
+    for (int i = 0; block.gradient && i < n; ++i) block.gradient[at[i]] = values[i];
+    if constexpr (VECTORS)
+      for (int m = 0; sums && m < 2; ++m)
+        for (int i = 0; i < n; ++i) columns.sums[m][at[i]] += class_sums[m][i];
+  }
+  return total_loss;
+}
+#endif
+
+template <class V, Form FORM, bool VECTORS, class T, class R>
+FASTLT_INLINE V block_of_row(const Block<T, R>& block, const SigmoidRows& a, const SigmoidSettings<R>& s,
+                             const Columns<V>& columns, bool sums) {
+#if defined(__AVX512F__)
+  if constexpr (Vector<V>::width > 1) {
+    const Positives<BLOCK * Vector<V>::width> positives(block.targets, block.size);
+    if (!a.weight && positives.few() && (s.ignore_unknown || !positives.any_unknown)) {
+      const V of_negatives = negatives_of_block<V, FORM, VECTORS>(block, positives.any_unknown, s, columns, sums);
+      return of_negatives + positives_of_block<V, FORM, VECTORS>(block, positives.at, positives.count, s, columns, sums);
+    }
+  }
+#endif
+  return mixed_block<V, FORM, VECTORS>(block, a, s, columns, sums);
+}
+
 template <class V, class T, Form FORM, bool VECTORS>
 void sigmoid_rows_as(const SigmoidRows& a, int64_t begin, int64_t end, void* class_sums) {
   using R = typename Vector<V>::Real;
-  constexpr int W = Vector<V>::width, BLOCK = 32 * W;
+  constexpr int COLUMNS = BLOCK * Vector<V>::width;
   const SigmoidSettings<R> s = settings_of<R>(a);
-  const int64_t C = a.classes, step = padded(C);
-  R* const sums = (R*)class_sums;
+  const int64_t C = a.classes;
+  Columns<V> columns;
+  if constexpr (VECTORS) {
+    for (int k = 0; k < 6; ++k) columns.vectors[k] = (const R*)a.vectors[k];
+    for (int k = 0; class_sums && k < 4; ++k) columns.sums[k] = (R*)class_sums + k * padded(C);
+  }
   for (int64_t i = begin; i < end; ++i) {
-    const T* x = (const T*)a.logits + i * C;
-    const int8_t* y = a.targets + i * C;
-    T* g = a.grad_logits ? (T*)a.grad_logits + i * C : nullptr;
-    const R scale = scale_of<R>(a.scaling, i);
-    const auto columns = [&](int64_t j) {
-      Columns<V> c;
-      if constexpr (VECTORS) {
-        for (int k = 0; k < 6; ++k) c.vectors[k] = (const R*)a.vectors[k] + j;
-        for (int k = 0; sums && k < 4; ++k) c.sums[k] = sums + k * step + j;
-      }
-      return c;
-    };
     double sum = 0;
-    for (int64_t b = 0; b < C; b += BLOCK) {  // lanes add up a block, doubles the blocks
-      V block(R(0));
-      each_vector<V>(b, b + BLOCK < C ? b + BLOCK : C, [&](int64_t j, int n) FASTLT_LAMBDA {
-        int8_t copy[W] = {};
-        const int8_t* targets = y + j;
-        V weight(R(1)), loss;
-        if (a.weight) weight = load_weight<V>(a, i * C + j, n);
-        if (n < W) {
-          __builtin_memcpy(copy, targets, n);
-          targets = copy;
-        }
-        using Mask = typename Vector<V>::Mask;
-        Counted<Mask> some = {n == W, Vector<V>::first(n)};
-        if (a.weight && a.weight_is_bytes) some = {false, Mask(some.lanes & (weight > V(R(0))))};
-        const V gradient = vector_of_entries<V, FORM, VECTORS>(Vector<V>::load(x + j, n, T{}), targets, a.weight, weight,
-                                                               some, s, columns(j), sums, scale, loss);
-        if (g) Vector<V>::store(g + j, gradient, n);
-        block += loss;
-      });
-      sum += total(block);
+    for (int64_t b = 0; b < C; b += COLUMNS) {  // lanes add up a block, doubles the blocks
+      const int64_t at = i * C + b;
+      const Block<T, R> block = {(const T*)a.logits + at,
+                                 a.targets + at,
+                                 a.grad_logits ? (T*)a.grad_logits + at : nullptr,
+                                 at,
+                                 (int)(C - b < COLUMNS ? C - b : COLUMNS),
+                                 scale_of<R>(a.scaling, i)};
+      sum += total(block_of_row<V, FORM, VECTORS>(block, a, s, columns.from(b), class_sums));
     }
     a.row_loss[i] = sum;
   }

@@ -1,7 +1,7 @@
 // balanced_softmax and dive on rows: up to three softmaxes of one row, kept in first-level cache while it is worked on.
 #pragma once
 #include "kernels.h"
-#include "vector.h"
+#include "vector_math.h"
 
 namespace fastlt {
 namespace FASTLT_ISA {

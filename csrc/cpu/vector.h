@@ -17,14 +17,9 @@ namespace FASTLT_ISA {  // so that no name means two things in one library
 
 using fastlt::absolute;
 using fastlt::exceeds;
-using fastlt::exponential;
 using fastlt::keep;
 using fastlt::larger;
-using fastlt::logarithm;
-using fastlt::minus_log_and_inverse;
 using fastlt::pick;
-using fastlt::sigmoid_pair;
-using fastlt::sigmoid_softplus;
 
 #if defined(__AVX512F__)
 constexpr int LANES = 16;
@@ -49,9 +44,17 @@ typedef uint32_t WordLanes __attribute__((vector_size(4 * LANES)));
   for (int j = 0; j < SIDE_BY_SIDE; ++j) out.part[j] = expression; \
   return out;
 
-// Also what a comparison gives: -1 where true, 0 where false.
 struct Ints {
   IntLanes part[SIDE_BY_SIDE];
+};
+// What a comparison gives: the processor's own masks, or -1 where true and 0 where false.
+#if defined(__AVX512F__)
+typedef __mmask16 MaskLanes;
+#else
+typedef IntLanes MaskLanes;
+#endif
+struct Mask {
+  MaskLanes part[SIDE_BY_SIDE];
 };
 struct Floats {
   Lanes part[SIDE_BY_SIDE];
@@ -60,8 +63,11 @@ struct Floats {
     for (int j = 0; j < SIDE_BY_SIDE; ++j) part[j] = Lanes{} + value;
   }
 };
-// A comparison that is known to be false everywhere.
+// A comparison that is known to be false, or true, everywhere.
 struct Never {};
+struct Always {};
+// What is kept of a number where the comparison is false.
+struct Nothing {};
 
 #define FASTLT_ARITHMETIC(op)                                                                       \
   FASTLT_INLINE Floats operator op(Floats x, Floats y) { FASTLT_EACH(Floats, x.part[j] op y.part[j]) } \
@@ -71,15 +77,26 @@ FASTLT_ARITHMETIC(+)
 FASTLT_ARITHMETIC(-)
 FASTLT_ARITHMETIC(*)
 FASTLT_ARITHMETIC(/)
-#define FASTLT_COMPARISON(op)                                                                      \
-  FASTLT_INLINE Ints operator op(Floats x, Floats y) { FASTLT_EACH(Ints, x.part[j] op y.part[j]) } \
-  FASTLT_INLINE Ints operator op(Floats x, float y) { FASTLT_EACH(Ints, x.part[j] op y) }          \
-  FASTLT_INLINE Ints operator op(Ints x, int32_t y) { FASTLT_EACH(Ints, x.part[j] op y) }
-FASTLT_COMPARISON(>)
-FASTLT_COMPARISON(<)
-FASTLT_COMPARISON(>=)
-FASTLT_COMPARISON(<=)
-FASTLT_COMPARISON(==)
+#if defined(__AVX512F__)
+FASTLT_INLINE MaskLanes compare(Lanes x, Lanes y, const int how) { return _mm512_cmp_ps_mask((__m512)x, (__m512)y, how); }
+#define FASTLT_COMPARE(x, op, y, floats, ints) _mm512_cmp_ps_mask((__m512)(x), (__m512)(y), floats)
+#define FASTLT_COMPARE_INTS(x, op, y, floats, ints) _mm512_cmp_epi32_mask((__m512i)(x), (__m512i)(y), ints)
+#else
+#define FASTLT_COMPARE(x, op, y, floats, ints) (x) op (y)
+#define FASTLT_COMPARE_INTS(x, op, y, floats, ints) (x) op (y)
+#endif
+#define FASTLT_COMPARISON(op, floats, ints)                                                                      \
+  FASTLT_INLINE Mask operator op(Floats x, Floats y) { FASTLT_EACH(Mask, FASTLT_COMPARE(x.part[j], op, y.part[j], floats, ints)) } \
+  FASTLT_INLINE Mask operator op(Floats x, float y) { FASTLT_EACH(Mask, FASTLT_COMPARE(x.part[j], op, Lanes{} + y, floats, ints)) }          \
+  FASTLT_INLINE Mask operator op(Ints x, int32_t y) { FASTLT_EACH(Mask, FASTLT_COMPARE_INTS(x.part[j], op, IntLanes{} + y, floats, ints)) }
+FASTLT_COMPARISON(>, _CMP_GT_OQ, _MM_CMPINT_NLE)
+FASTLT_COMPARISON(<, _CMP_LT_OQ, _MM_CMPINT_LT)
+FASTLT_COMPARISON(>=, _CMP_GE_OQ, _MM_CMPINT_NLT)
+FASTLT_COMPARISON(<=, _CMP_LE_OQ, _MM_CMPINT_LE)
+FASTLT_COMPARISON(==, _CMP_EQ_OQ, _MM_CMPINT_EQ)
+FASTLT_INLINE Mask operator&(Mask x, Mask y) { FASTLT_EACH(Mask, (MaskLanes)(x.part[j] & y.part[j])) }
+FASTLT_INLINE Mask operator|(Mask x, Mask y) { FASTLT_EACH(Mask, (MaskLanes)(x.part[j] | y.part[j])) }
+FASTLT_INLINE Mask operator~(Mask x) { FASTLT_EACH(Mask, (MaskLanes)~x.part[j]) }
 #define FASTLT_BITWISE(op)                                                                     \
   FASTLT_INLINE Ints operator op(Ints x, Ints y) { FASTLT_EACH(Ints, x.part[j] op y.part[j]) } \
   FASTLT_INLINE Ints operator op(Ints x, int32_t y) { FASTLT_EACH(Ints, x.part[j] op y) }
@@ -90,27 +107,45 @@ FASTLT_BITWISE(-)
 FASTLT_BITWISE(<<)
 FASTLT_BITWISE(>>)
 FASTLT_INLINE Floats operator-(Floats x) { FASTLT_EACH(Floats, -x.part[j]) }
-FASTLT_INLINE Ints operator~(Ints x) { FASTLT_EACH(Ints, ~x.part[j]) }
 FASTLT_INLINE Floats& operator+=(Floats& x, Floats y) { return x = x + y; }
 
 FASTLT_INLINE Floats as_floats(Ints x) { FASTLT_EACH(Floats, (Lanes)x.part[j]) }  // the same bits
 FASTLT_INLINE Ints as_ints(Floats x) { FASTLT_EACH(Ints, (IntLanes)x.part[j]) }
 FASTLT_INLINE Floats to_floats(Ints x) { FASTLT_EACH(Floats, __builtin_convertvector(x.part[j], Lanes)) }
 
-FASTLT_INLINE Floats pick(Ints where, Floats x, Floats y) { FASTLT_EACH(Floats, where.part[j] ? x.part[j] : y.part[j]) }
-FASTLT_INLINE Floats keep(Ints where, Floats x) { return as_floats(where & as_ints(x)); }
-FASTLT_INLINE Floats flip_sign(Ints where, Floats x) {
+#if defined(__AVX512F__)
+FASTLT_INLINE Floats pick(Mask where, Floats x, Floats y) {
+  FASTLT_EACH(Floats, (Lanes)_mm512_mask_blend_ps(where.part[j], (__m512)y.part[j], (__m512)x.part[j]))
+}
+FASTLT_INLINE Floats keep(Mask where, Floats x) { FASTLT_EACH(Floats, (Lanes)_mm512_maskz_mov_ps(where.part[j], (__m512)x.part[j])) }
+FASTLT_INLINE Floats flip_sign(Mask where, Floats x) {
+  FASTLT_EACH(Floats, (Lanes)_mm512_mask_xor_ps((__m512)x.part[j], where.part[j], (__m512)x.part[j], _mm512_set1_ps(-0.f)))
+}
+FASTLT_INLINE bool any(Mask x) { return (x.part[0] | x.part[1]) != 0; }
+#else
+FASTLT_INLINE Floats pick(Mask where, Floats x, Floats y) { FASTLT_EACH(Floats, where.part[j] ? x.part[j] : y.part[j]) }
+FASTLT_INLINE Floats keep(Mask where, Floats x) { FASTLT_EACH(Floats, (Lanes)(where.part[j] & (IntLanes)x.part[j])) }
+FASTLT_INLINE Floats flip_sign(Mask where, Floats x) {
   FASTLT_EACH(Floats, (Lanes)((IntLanes)x.part[j] ^ (where.part[j] & (int32_t)0x80000000)))
 }
-FASTLT_INLINE Floats absolute(Floats x) { return as_floats(as_ints(x) & 0x7fffffff); }
-FASTLT_INLINE Ints exceeds(Floats x, Floats limit) { return ~(x <= limit); }
-FASTLT_INLINE bool any(Ints x) {
+FASTLT_INLINE bool any(Mask x) {
+  const IntLanes both = x.part[0] | x.part[1];
+#if defined(__AVX2__)
+  return _mm256_movemask_epi8((__m256i)both);
+#else
   int32_t found = 0;
-  for (int j = 0; j < SIDE_BY_SIDE; ++j)
-    for (int i = 0; i < LANES; ++i) found |= x.part[j][i];
+  for (int i = 0; i < LANES; ++i) found |= both[i];
   return found;
+#endif
 }
+#endif
+FASTLT_INLINE Floats absolute(Floats x) { return as_floats(as_ints(x) & 0x7fffffff); }
+FASTLT_INLINE Mask exceeds(Floats x, Floats limit) { return ~(x <= limit); }
+#if defined(__AVX512F__)
+FASTLT_INLINE Floats larger(Floats x, Floats y) { FASTLT_EACH(Floats, (Lanes)_mm512_max_ps((__m512)x.part[j], (__m512)y.part[j])) }
+#else
 FASTLT_INLINE Floats larger(Floats x, Floats y) { return pick(x > y, x, y); }
+#endif
 FASTLT_INLINE float total(Floats x) {
   float sum = 0;
   for (int j = 0; j < SIDE_BY_SIDE; ++j)
@@ -125,83 +160,16 @@ FASTLT_INLINE float largest(Floats x) {
 }
 
 FASTLT_INLINE Floats pick(Never, Floats, Floats y) { return y; }
-FASTLT_INLINE Floats keep(Never, Floats) { return Floats(0.f); }
+FASTLT_INLINE Floats pick(Always, Floats x, Floats) { return x; }
+FASTLT_INLINE Nothing keep(Never, Floats) { return {}; }
+FASTLT_INLINE Floats keep(Always, Floats x) { return x; }
+FASTLT_INLINE Floats operator+(Floats x, Nothing) { return x; }
 FASTLT_INLINE Floats flip_sign(Never, Floats x) { return x; }
-FASTLT_INLINE Never operator&(Never, Ints) { return {}; }
-FASTLT_INLINE Ints operator|(Ints x, Never) { return x; }
-
-// e^x for x <= 0; 0 below -87.3, where it would no longer be a normal number; NaN for what arithmetic makes of invalid
-// operations (a NaN with other bits set may come out as something else). x = whole log 2 + r, with log 2 in two parts
-// so that whole times the first is exact; the coefficients are those of Cephes' expf.
-FASTLT_INLINE Floats exponential(Floats x) {
-  const Floats shifted = x * 1.44269504f + 12582912.f, whole = shifted - 12582912.f;  // round(x / log 2)
-  const Floats r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f, r2 = r * r;
-  const Floats a = r * 1.6666665459e-1f + 5.0000001201e-1f, b = r * 8.3334519073e-3f + 4.1665795894e-2f,
-               c = r * 1.9875691500e-4f + 1.3981999507e-3f;
-  const Floats result = ((c * r2 + b) * r2 + a) * r2 + r + 1.f;
-  return pick(x < -87.3f, Floats(0.f), as_floats(as_ints(result) + (as_ints(shifted) << 23)));
-}
-
-// log(1 + e) = 2 atanh(q), q = e / (2 + e), for e in [0, 1].
-FASTLT_INLINE Floats twice_atanh(Floats q) {
-  const Floats q2 = q * q;
-  const Floats c = (q2 * 0.281782985f + 0.279606104f) * (q2 * q2) + (q2 * 0.400249094f + 0.666663170f);
-  return q * (c * q2 + 2.f);
-}
-
-// 1 / a and 1 / b, for finite numbers of a usual size.
-struct Inverses {
-  Floats a, b;
-};
-#if defined(__AVX512F__)
-// An estimate to 14 bits and one step of Newton's: a fraction of a division's time.
-FASTLT_INLINE Floats inverse(Floats x) {
-  Floats guess;
-  for (int j = 0; j < SIDE_BY_SIDE; ++j) guess.part[j] = (Lanes)_mm512_rcp14_ps((__m512)x.part[j]);
-  return guess + guess * (1.f - x * guess);
-}
-FASTLT_INLINE Inverses inverses(Floats a, Floats b) { return {inverse(a), inverse(b)}; }
-#else
-// One division for both, and its roundings taken away again where that is cheap.
-FASTLT_INLINE Floats inverse(Floats x) { return 1.f / x; }
-FASTLT_INLINE Inverses inverses(Floats a, Floats b) {
-  const Floats both = 1.f / (a * b);
-#if defined(__FMA__)
-  const Floats rough = b * both;
-  return {rough + rough * (1.f - a * rough), a * both};
-#else
-  return {1.f / a, a * both};
-#endif
-}
-#endif
-
-FASTLT_INLINE Sigmoid<Floats> sigmoid_softplus(Floats t) {
-  const Floats e = exponential(-absolute(t));
-  const Inverses per = inverses(1.f + e, 2.f + e);
-  const Floats near = per.a, far = e * near;
-  const Ints up = t >= 0.f;
-  return {pick(up, near, far), pick(up, far, near), keep(up, t) + twice_atanh(e * per.b)};
-}
-FASTLT_INLINE SigmoidPair<Floats> sigmoid_pair(Floats t) {
-  const Floats e = exponential(-absolute(t)), near = inverse(1.f + e), far = e * near;
-  const Ints up = t >= 0.f;
-  return {pick(up, near, far), pick(up, far, near), near, far};
-}
-// v in (0, 1]: one exponent is split off; with none, 1 - v itself goes into the series, so no digits are lost.
-FASTLT_INLINE LogInverse<Floats> minus_log_and_inverse(Floats v, Floats c, Floats divisor) {
-  const Ints k = (as_ints(v) - 0x3f3504f3) >> 23;
-  const Floats w = pick(k == 0, -c, as_floats(as_ints(v) - (k << 23)) - 1.f);
-  const Inverses per = inverses(divisor, 2.f + w);
-  const Floats s = w * per.b, s2 = s * s;
-  Floats series = s2 * 0.29933399f + 0.399745077f;
-  series = series * s2 + 0.666668177f;
-  series = series * s2 + 2.f;
-  return {to_floats(k) * -0.693147181f - s * series, per.a};
-}
-// For normal positive numbers.
-FASTLT_INLINE Floats logarithm(Floats x) {
-  return -minus_log_and_inverse(x, 1.f - x, Floats(1.f)).minus_log;
-}
+FASTLT_INLINE Floats flip_sign(Always, Floats x) { return -x; }
+FASTLT_INLINE Never operator&(Never, Mask) { return {}; }
+FASTLT_INLINE Mask operator&(Always, Mask x) { return x; }
+FASTLT_INLINE Mask operator|(Mask x, Never) { return x; }
+FASTLT_INLINE Always operator|(Mask, Always) { return {}; }
 
 // ---- memory: float, bfloat16 and float16 as they lie there
 
@@ -295,7 +263,7 @@ struct Vector;
 template <>
 struct Vector<Floats> {
   using Real = float;
-  using Mask = Ints;
+  using Mask = FASTLT_ISA::Mask;
   static constexpr int width = WIDTH;
   template <class T>
   static FASTLT_METHOD Floats load(const T* p) { FASTLT_EACH(Floats, widen(p + j * LANES)) }
@@ -305,6 +273,20 @@ struct Vector<Floats> {
   }
   static FASTLT_METHOD Ints load_bytes(const int8_t* p) {
     FASTLT_EACH(Ints, widen_bytes(p + j * LANES))
+  }
+  // Which of the first `count` bytes are zero.
+  static FASTLT_METHOD Mask zeros(const int8_t* p, int count) {
+    int8_t copy[width];
+    if (count < width) {
+      __builtin_memset(copy, 1, width);
+      __builtin_memcpy(copy, p, count);
+      p = copy;
+    }
+#if defined(__AVX512F__)
+    FASTLT_EACH(Mask, _mm_testn_epi8_mask(_mm_loadu_si128((const __m128i*)p + j), _mm_set1_epi8(-1)))
+#else
+    return load_bytes(p) == 0;
+#endif
   }
   static FASTLT_METHOD Ints load_ints(const int32_t* p, int count, int32_t fill) {
     int32_t values[width];
@@ -316,11 +298,15 @@ struct Vector<Floats> {
     FASTLT_EACH(Ints, (IntLanes)(*(const LooseLanes*)((const float*)p + j * LANES)))
   }
   // True in the first `count` lanes.
-  static FASTLT_METHOD Ints first(int count) {
-    Ints out;
+  static FASTLT_METHOD Mask first(int count) {
+#if defined(__AVX512F__)
+    FASTLT_EACH(Mask, lane_bits(count - j * LANES))
+#else
+    Ints lane;
     for (int j = 0; j < SIDE_BY_SIDE; ++j)
-      for (int i = 0; i < LANES; ++i) out.part[j][i] = j * LANES + i;  // a constant
-    return out < count;
+      for (int i = 0; i < LANES; ++i) lane.part[j][i] = j * LANES + i;  // a constant
+    return lane < count;
+#endif
   }
   // The first `count` values, the rest filled up; through a copy where that is not a whole vector.
   template <class T>
@@ -391,7 +377,8 @@ FASTLT_INLINE bool any(bool x) { return x; }
 FASTLT_INLINE double total(double x) { return x; }
 FASTLT_INLINE double largest(double x) { return x; }
 FASTLT_INLINE double pick(Never, double, double y) { return y; }
-FASTLT_INLINE double keep(Never, double) { return 0; }
+FASTLT_INLINE Nothing keep(Never, double) { return {}; }
+FASTLT_INLINE double operator+(double x, Nothing) { return x; }
 FASTLT_INLINE double flip_sign(Never, double x) { return x; }
 FASTLT_INLINE Never operator&(Never, bool) { return {}; }
 FASTLT_INLINE bool operator|(bool x, Never) { return x; }
