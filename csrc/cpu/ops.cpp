@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <limits>
+#include <new>
 #include <tuple>
 #include <unordered_map>
 #include <vector>
@@ -52,11 +53,26 @@ Storage storage_of(ScalarType type) {
 
 // ---- splitting and adding up
 
-constexpr int64_t ENTRIES_A_THREAD = 1 << 13, ROWS_A_BLOCK = 64;
+// Below this a thread costs more than it saves: entries with a formula each, and entries that are copied or added.
+constexpr int64_t ENTRIES_A_THREAD = 1 << 13, COPIES_A_THREAD = 1 << 15, ROWS_A_BLOCK = 64;
+
+// Values that begin with a cache line and are not set: whoever works on them first does that, on its own thread.
+template <class R>
+class Buffer {
+ public:
+  explicit Buffer(int64_t count) : values_(static_cast<R*>(::operator new(count * sizeof(R), LINE))) {}
+  ~Buffer() { ::operator delete(values_, LINE); }
+  Buffer(const Buffer&) = delete;
+  R* data() const { return values_; }
+
+ private:
+  static constexpr std::align_val_t LINE{64};
+  R* values_;
+};
 
 template <class F>
-void over_rows(int64_t rows, int64_t columns, const F& call) {
-  const int64_t grain = std::max<int64_t>(1, ENTRIES_A_THREAD / std::max<int64_t>(columns, 1));
+void over_rows(int64_t rows, int64_t columns, const F& call, int64_t entries_a_thread = ENTRIES_A_THREAD) {
+  const int64_t grain = std::max<int64_t>(1, entries_a_thread / std::max<int64_t>(columns, 1));
   torch::stable::parallel_for(0, rows, grain, call);
 }
 
@@ -90,32 +106,37 @@ struct SigmoidResult {
   Tensor loss, grad_logits, grad_classes;
 };
 
-// The six class vectors padded, with 1 or 0 for those that are absent and weight 0 in the padding.
+// The six class vectors padded, with 1 or 0 for those that are absent and in the padding.
 template <class R>
-std::vector<R> padded_vectors(const SigmoidCall& call) {
+void pad_vectors(const SigmoidCall& call, R* padded_vectors) {
   const int64_t step = padded(call.classes);
-  std::vector<R> values(CLASS_VECTORS * step, R(0));
-  for (int k = 0; k < CLASS_VECTORS; ++k) {
-    const R* given = call.vectors[k] ? static_cast<const R*>(call.vectors[k]->const_data_ptr()) : nullptr;
-    const bool is_shift = k == POSITIVE_SHIFT || k == NEGATIVE_SHIFT;
-    if (given) std::copy_n(given, call.classes, values.begin() + k * step);
-    else std::fill_n(values.begin() + k * step, call.classes, is_shift ? R(0) : R(1));
-  }
-  return values;
+  const auto pad = [&](int64_t begin, int64_t end) {
+    for (int64_t k = begin; k < end; ++k) {
+      const bool is_shift = k == POSITIVE_SHIFT || k == NEGATIVE_SHIFT;
+      R* values = padded_vectors + k * step;
+      const int64_t given = call.vectors[k] ? call.classes : 0;
+      if (given) std::copy_n(static_cast<const R*>(call.vectors[k]->const_data_ptr()), given, values);
+      std::fill(values + given, values + step, is_shift ? R(0) : R(1));
+    }
+  };
+  over_rows(CLASS_VECTORS, step, pad, COPIES_A_THREAD);
 }
 
 // Each block of rows has class sums of its own; they are added in the order of the blocks.
 template <class R>
-Tensor sum_of_blocks(const std::vector<R>& blocks, const SigmoidCall& call, int64_t count) {
+Tensor sum_of_blocks(const R* blocks, const SigmoidCall& call, int64_t count) {
   const int64_t step = padded(call.classes), size = COMPENSATION_VECTORS * step;
   Tensor out = empty(call.logits, {COMPENSATION_VECTORS, call.classes}, wide_type(call.logits.scalar_type()));
   R* sums = static_cast<R*>(out.mutable_data_ptr());
-  for (int64_t k = 0; k < COMPENSATION_VECTORS; ++k)
-    for (int64_t c = 0; c < call.classes; ++c) {
-      R sum = 0;
-      for (int64_t b = 0; b < count; ++b) sum += blocks[b * size + k * step + c];
-      sums[k * call.classes + c] = sum;
+  const auto add = [&](int64_t begin, int64_t end) {
+    for (int64_t k = begin; k < end; ++k) {
+      R* sum = sums + k * call.classes;
+      std::fill_n(sum, call.classes, R(0));
+      for (int64_t b = 0; b < count; ++b)
+        for (int64_t c = 0; c < call.classes; ++c) sum[c] += blocks[b * size + k * step + c];
     }
+  };
+  over_rows(COMPENSATION_VECTORS, count * call.classes, add, COPIES_A_THREAD);
   return out;
 }
 
@@ -125,11 +146,12 @@ SigmoidResult run_sigmoid(const SigmoidCall& call, const std::optional<Tensor>& 
   const ScalarType wide = wide_type(call.logits.scalar_type());
   SigmoidResult result{nothing(call.logits, wide), nothing(call.logits), nothing(call.logits, wide)};
   std::vector<double> row_loss(call.rows);
-  std::vector<R> vectors;
+  const bool with_vectors = call.has_vectors() || class_gradients;
+  const Buffer<R> vectors(with_vectors ? CLASS_VECTORS * padded(call.classes) : 0);
   SigmoidRows rows{};
   rows.logits = call.logits.const_data_ptr(), rows.targets = call.targets.const_data_ptr<int8_t>();
-  if (call.has_vectors() || class_gradients) {
-    vectors = padded_vectors<R>(call);
+  if (with_vectors) {
+    pad_vectors(call, vectors.data());
     for (int k = 0; k < CLASS_VECTORS; ++k) rows.vectors[k] = vectors.data() + k * padded(call.classes);
   }
   if (call.weight) {
@@ -147,12 +169,15 @@ SigmoidResult run_sigmoid(const SigmoidCall& call, const std::optional<Tensor>& 
   if (class_gradients) {
     const int64_t blocks = (call.rows + ROWS_A_BLOCK - 1) / ROWS_A_BLOCK;
     const int64_t size = COMPENSATION_VECTORS * padded(call.classes);
-    std::vector<R> sums(blocks * size, R(0));
+    const Buffer<R> sums(blocks * size);
     torch::stable::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t b = begin; b < end; ++b)
-        kernel(rows, b * ROWS_A_BLOCK, std::min((b + 1) * ROWS_A_BLOCK, call.rows), sums.data() + b * size);
+      for (int64_t b = begin; b < end; ++b) {
+        R* own = sums.data() + b * size;
+        std::fill_n(own, size, R(0));
+        kernel(rows, b * ROWS_A_BLOCK, std::min((b + 1) * ROWS_A_BLOCK, call.rows), own);
+      }
     });
-    result.grad_classes = sum_of_blocks(sums, call, blocks);
+    result.grad_classes = sum_of_blocks(sums.data(), call, blocks);
   } else {
     over_rows(call.rows, call.classes, [&](int64_t begin, int64_t end) { kernel(rows, begin, end, nullptr); });
   }

@@ -42,8 +42,8 @@ FASTLT_INLINE Targets kind_of(const int8_t* targets) {
   return any == 0 ? Targets::NEGATIVE : all == ~0ull ? Targets::UNKNOWN : Targets::MIXED;
 }
 
-// The class vectors and class sums of one vector of columns. They stay in memory, where the first-level cache has them: in
-// ten variables they would only spill.
+// The class vectors and class sums from some column on. They stay in memory, where the first-level cache has them: in ten
+// variables they would only spill.
 template <class V>
 struct Columns {
   using R = typename Vector<V>::Real;
@@ -107,7 +107,7 @@ FASTLT_INLINE V entries(V x, Positive positive, Unknown unknown, Counted<Lanes> 
   }
 }
 
-// One vector of entries. `weight` is that of the entries where they are `weighted`; `some` of them may not count at all.
+// One vector of entries. `weight` is that of the entries where they are `weighted`; `some` of them may not count.
 template <class V, Form FORM, bool VECTORS, class R>
 FASTLT_INLINE V vector_of_entries(V x, const int8_t* targets, bool weighted, V weight,
                                   Counted<typename Vector<V>::Mask> some, const SigmoidSettings<R>& s,
@@ -154,7 +154,7 @@ struct Block {
   R scale;
 };
 
-// Lines of the logits and the gradient that will be wanted some vectors later: the processor's own guesses end at each page.
+// Lines of the logits and the gradient that will be wanted some vectors later: the processor's own guesses end with a page.
 template <class T, class R>
 FASTLT_INLINE void fetch_ahead(const Block<T, R>& block, int64_t j) {
   constexpr int AHEAD = 2048, LINE = 64, BYTES = WIDTH * sizeof(T);
@@ -181,8 +181,8 @@ FASTLT_INLINE V mixed_block(const Block<T, R>& block, const SigmoidRows& a, cons
     Counted<Mask> some = {n == W, Vector<V>::first(n)};
     if (a.weight && a.weight_is_bytes) some = {false, Mask(some.lanes & (weight > V(R(0))))};
     const V gradient =
-        vector_of_entries<V, FORM, VECTORS>(Vector<V>::load(block.logits + j, n, T{}), targets, a.weight, weight, some, s,
-                                            columns.from(j), sums, block.scale, loss);
+        vector_of_entries<V, FORM, VECTORS>(Vector<V>::load(block.logits + j, n, T{}), targets, a.weight, weight, some,
+                                            s, columns.from(j), sums, block.scale, loss);
     if (block.gradient) Vector<V>::store(block.gradient + j, gradient, n);
     total_loss += loss;
   });
@@ -207,12 +207,13 @@ FASTLT_INLINE V negatives_of_block(const Block<T, R>& block, bool any_unknown, c
           entries<V, FORM, VECTORS>(Vector<V>::load(block.logits + j, n, T{}), Never{}, Never{},
                                     Counted<Mask>{all, negative}, s, columns.from(j), sums, V(block.scale), loss);
     if (block.gradient) Vector<V>::store(block.gradient + j, gradient, n);
-    total_loss += keep(negative, loss);
+    total_loss = pick(negative, total_loss + loss, total_loss);
   });
   return total_loss;
 }
 
-// The positives gathered, worked on as vectors, and scattered: `at` are their columns.
+// The positives gathered, worked on as vectors, and scattered: `at` are their columns. One loop for all that is gathered,
+// since the end of each loop is guessed wrong.
 template <class V, Form FORM, bool VECTORS, class T, class R>
 FASTLT_INLINE V positives_of_block(const Block<T, R>& block, const uint16_t* at, int count, const SigmoidSettings<R>& s,
                                    const Columns<V>& columns, bool sums) {
@@ -221,26 +222,29 @@ FASTLT_INLINE V positives_of_block(const Block<T, R>& block, const uint16_t* at,
   for (int k = 0; k < count; k += W, at += W) {
     const int n = count - k < W ? count - k : W;
     T values[W] = {};
-    R vectors[6][PLACES] = {}, class_sums[2][PLACES] = {};
-    for (int i = 0; i < n; ++i) values[i] = block.logits[at[i]];
-    Columns<V> gathered;
-    if constexpr (VECTORS) {
-      for (int m = 0; m < 6; ++m) gathered.vectors[m] = vectors[m];
-      for (int m = 0; m < 2; ++m) gathered.sums[m] = class_sums[m];
-      for (int i = 0; i < n; ++i) vectors[SCALE_P][i] = columns.vectors[SCALE_P][at[i]];
-      for (int i = 0; i < n; ++i) vectors[SHIFT_P][i] = columns.vectors[SHIFT_P][at[i]];
-      for (int i = 0; i < n; ++i) vectors[WEIGHT_P][i] = columns.vectors[WEIGHT_P][at[i]];
+    R scales[PLACES] = {}, shifts[PLACES] = {}, weights[PLACES] = {}, scale_sums[PLACES] = {}, shift_sums[PLACES] = {};
+    for (int i = 0; i < n; ++i) {
+      values[i] = block.logits[at[i]];
+      if constexpr (VECTORS) {
+        scales[i] = columns.vectors[SCALE_P][at[i]];
+        shifts[i] = columns.vectors[SHIFT_P][at[i]];
+        weights[i] = columns.vectors[WEIGHT_P][at[i]];
+      }
     }
+    const Columns<V> gathered = {{scales, shifts, scales, shifts, weights, weights}, {scale_sums, shift_sums}};
     V loss;
     const Counted<typename Vector<V>::Mask> some = {n == W, Vector<V>::first(n)};
     const V gradient = entries<V, FORM, VECTORS>(Vector<V>::load(values), Always{}, Never{}, some, s, gathered, sums,
                                                  V(block.scale), loss);
     Vector<V>::store(values, gradient);
     total_loss += loss;
-    for (int i = 0; block.gradient && i < n; ++i) block.gradient[at[i]] = values[i];
-    if constexpr (VECTORS)
-      for (int m = 0; sums && m < 2; ++m)
-        for (int i = 0; i < n; ++i) columns.sums[m][at[i]] += class_sums[m][i];
+    for (int i = 0; block.gradient && i < n; ++i) {
+      block.gradient[at[i]] = values[i];
+      if (VECTORS && sums) {
+        columns.sums[SCALE_P][at[i]] += scale_sums[i];
+        columns.sums[SHIFT_P][at[i]] += shift_sums[i];
+      }
+    }
   }
   return total_loss;
 }
@@ -253,8 +257,8 @@ FASTLT_INLINE V block_of_row(const Block<T, R>& block, const SigmoidRows& a, con
   if constexpr (Vector<V>::width > 1) {
     const Positives<BLOCK * Vector<V>::width> positives(block.targets, block.size);
     if (!a.weight && positives.few() && (s.ignore_unknown || !positives.any_unknown)) {
-      const V of_negatives = negatives_of_block<V, FORM, VECTORS>(block, positives.any_unknown, s, columns, sums);
-      return of_negatives + positives_of_block<V, FORM, VECTORS>(block, positives.at, positives.count, s, columns, sums);
+      const V negatives = negatives_of_block<V, FORM, VECTORS>(block, positives.any_unknown, s, columns, sums);
+      return negatives + positives_of_block<V, FORM, VECTORS>(block, positives.at, positives.count, s, columns, sums);
     }
   }
 #endif

@@ -1,9 +1,9 @@
-// Vectors of floats for one instruction set, with the functions of scalar_math.h on them.
+// Vectors of floats for one instruction set, their masks, and how they are loaded and stored.
 //
-// GCC's vector types instead of auto-vectorised loops: with int8 targets in a loop the vectoriser takes four registers for
-// a value and spills; here the width is fixed. Two vectors lie side by side, because the chain exp -> division -> log is
-// some 150 cycles long and one of them alone leaves the processor waiting. Rounding by adding 1.5 * 2^23 needs the compiler
-// to keep the order of additions: never -ffast-math.
+// GCC's vector types instead of auto-vectorised loops: with int8 targets in a loop the vectoriser takes four registers
+// for a value and spills; here the width is fixed. Two vectors lie side by side, because the chain exp -> division -> log
+// is some 150 cycles long and one of them alone leaves the processor waiting. Rounding by adding 1.5 * 2^23 needs the
+// compiler to keep the order of additions: never -ffast-math.
 #pragma once
 #include "../scalar_math.h"
 #if defined(__AVX2__)
@@ -78,17 +78,20 @@ FASTLT_ARITHMETIC(-)
 FASTLT_ARITHMETIC(*)
 FASTLT_ARITHMETIC(/)
 #if defined(__AVX512F__)
-FASTLT_INLINE MaskLanes compare(Lanes x, Lanes y, const int how) { return _mm512_cmp_ps_mask((__m512)x, (__m512)y, how); }
-#define FASTLT_COMPARE(x, op, y, floats, ints) _mm512_cmp_ps_mask((__m512)(x), (__m512)(y), floats)
-#define FASTLT_COMPARE_INTS(x, op, y, floats, ints) _mm512_cmp_epi32_mask((__m512i)(x), (__m512i)(y), ints)
+#define FASTLT_COMPARE(x, op, y, how) _mm512_cmp_ps_mask((__m512)(x), (__m512)(y), how)
+#define FASTLT_COMPARE_INTS(x, op, y, how) _mm512_cmp_epi32_mask((__m512i)(x), (__m512i)(y), how)
 #else
-#define FASTLT_COMPARE(x, op, y, floats, ints) (x) op (y)
-#define FASTLT_COMPARE_INTS(x, op, y, floats, ints) (x) op (y)
+#define FASTLT_COMPARE(x, op, y, how) (x) op (y)
+#define FASTLT_COMPARE_INTS(x, op, y, how) (x) op (y)
 #endif
-#define FASTLT_COMPARISON(op, floats, ints)                                                                      \
-  FASTLT_INLINE Mask operator op(Floats x, Floats y) { FASTLT_EACH(Mask, FASTLT_COMPARE(x.part[j], op, y.part[j], floats, ints)) } \
-  FASTLT_INLINE Mask operator op(Floats x, float y) { FASTLT_EACH(Mask, FASTLT_COMPARE(x.part[j], op, Lanes{} + y, floats, ints)) }          \
-  FASTLT_INLINE Mask operator op(Ints x, int32_t y) { FASTLT_EACH(Mask, FASTLT_COMPARE_INTS(x.part[j], op, IntLanes{} + y, floats, ints)) }
+#define FASTLT_COMPARISON(op, floats, ints)                                      \
+  FASTLT_INLINE Mask operator op(Floats x, Floats y) {                           \
+    FASTLT_EACH(Mask, FASTLT_COMPARE(x.part[j], op, y.part[j], floats))          \
+  }                                                                              \
+  FASTLT_INLINE Mask operator op(Floats x, float y) { return x op Floats(y); }   \
+  FASTLT_INLINE Mask operator op(Ints x, int32_t y) {                            \
+    FASTLT_EACH(Mask, FASTLT_COMPARE_INTS(x.part[j], op, IntLanes{} + y, ints))  \
+  }
 FASTLT_COMPARISON(>, _CMP_GT_OQ, _MM_CMPINT_NLE)
 FASTLT_COMPARISON(<, _CMP_LT_OQ, _MM_CMPINT_LT)
 FASTLT_COMPARISON(>=, _CMP_GE_OQ, _MM_CMPINT_NLT)
@@ -117,14 +120,18 @@ FASTLT_INLINE Floats to_floats(Ints x) { FASTLT_EACH(Floats, __builtin_convertve
 FASTLT_INLINE Floats pick(Mask where, Floats x, Floats y) {
   FASTLT_EACH(Floats, (Lanes)_mm512_mask_blend_ps(where.part[j], (__m512)y.part[j], (__m512)x.part[j]))
 }
-FASTLT_INLINE Floats keep(Mask where, Floats x) { FASTLT_EACH(Floats, (Lanes)_mm512_maskz_mov_ps(where.part[j], (__m512)x.part[j])) }
+FASTLT_INLINE Floats keep(Mask where, Floats x) {
+  FASTLT_EACH(Floats, (Lanes)_mm512_maskz_mov_ps(where.part[j], (__m512)x.part[j]))
+}
 FASTLT_INLINE Floats flip_sign(Mask where, Floats x) {
   FASTLT_EACH(Floats, (Lanes)_mm512_mask_xor_ps((__m512)x.part[j], where.part[j], (__m512)x.part[j], _mm512_set1_ps(-0.f)))
 }
 FASTLT_INLINE bool any(Mask x) { return (x.part[0] | x.part[1]) != 0; }
 #else
 FASTLT_INLINE Floats pick(Mask where, Floats x, Floats y) { FASTLT_EACH(Floats, where.part[j] ? x.part[j] : y.part[j]) }
-FASTLT_INLINE Floats keep(Mask where, Floats x) { FASTLT_EACH(Floats, (Lanes)(where.part[j] & (IntLanes)x.part[j])) }
+FASTLT_INLINE Floats keep(Mask where, Floats x) {
+  FASTLT_EACH(Floats, (Lanes)(where.part[j] & (IntLanes)x.part[j]))
+}
 FASTLT_INLINE Floats flip_sign(Mask where, Floats x) {
   FASTLT_EACH(Floats, (Lanes)((IntLanes)x.part[j] ^ (where.part[j] & (int32_t)0x80000000)))
 }
@@ -142,7 +149,9 @@ FASTLT_INLINE bool any(Mask x) {
 FASTLT_INLINE Floats absolute(Floats x) { return as_floats(as_ints(x) & 0x7fffffff); }
 FASTLT_INLINE Mask exceeds(Floats x, Floats limit) { return ~(x <= limit); }
 #if defined(__AVX512F__)
-FASTLT_INLINE Floats larger(Floats x, Floats y) { FASTLT_EACH(Floats, (Lanes)_mm512_max_ps((__m512)x.part[j], (__m512)y.part[j])) }
+FASTLT_INLINE Floats larger(Floats x, Floats y) {
+  FASTLT_EACH(Floats, (Lanes)_mm512_max_ps((__m512)x.part[j], (__m512)y.part[j]))
+}
 #else
 FASTLT_INLINE Floats larger(Floats x, Floats y) { return pick(x > y, x, y); }
 #endif
