@@ -9,10 +9,9 @@ namespace FASTLT_ISA {
 // The positives of up to COLUMNS targets, in order, if they are few.
 template <int COLUMNS>
 struct Positives {
-  static constexpr int MOST = COLUMNS / 8;
-  uint16_t at[MOST + 4];
+  uint16_t at[COLUMNS / 8 + 4];
   int count = 0;
-  bool any_unknown = false;
+  bool any_unknown = false, few = false;
 
   FASTLT_METHOD Positives(const int8_t* targets, int columns) {
     uint64_t positive[COLUMNS / 64], unknown = 0;
@@ -26,9 +25,9 @@ struct Positives {
       count += __builtin_popcountll(positive[j / 64]);
     }
     any_unknown = unknown;
-    if (few()) list(positive, columns);
+    few = count * 8 <= columns;
+    if (few) list(positive, columns);
   }
-  FASTLT_METHOD bool few() const { return count <= MOST; }
 
   // Four at a time whether there are any or not: how many there are is what a processor cannot foresee.
   FASTLT_METHOD void list(const uint64_t* positive, int columns) {

@@ -256,7 +256,7 @@ FASTLT_INLINE V block_of_row(const Block<T, R>& block, const SigmoidRows& a, con
 #if defined(__AVX512F__)
   if constexpr (Vector<V>::width > 1) {
     const Positives<BLOCK * Vector<V>::width> positives(block.targets, block.size);
-    if (!a.weight && positives.few() && (s.ignore_unknown || !positives.any_unknown)) {
+    if (!a.weight && positives.few && (s.ignore_unknown || !positives.any_unknown)) {
       const V negatives = negatives_of_block<V, FORM, VECTORS>(block, positives.any_unknown, s, columns, sums);
       return negatives + positives_of_block<V, FORM, VECTORS>(block, positives.at, positives.count, s, columns, sums);
     }

@@ -82,8 +82,12 @@ def uniform(shape, dtype, generator, low=0.5, high=1.5) -> Tensor:
 
 
 def targets_of(shape, generator) -> Tensor:
-    """A third each of positive, negative and unknown."""
-    return torch.randint(-1, 2, shape, generator=generator).to(torch.int8)
+    """By rows in turn: a third each of positive, negative and unknown; few positives, the rest known; few, half unknown."""
+    thirds = torch.randint(-1, 2, shape, generator=generator)
+    few = (torch.rand(shape, generator=generator) < 0.06).long()
+    partial = torch.where(few > 0, few, torch.randint(-1, 1, shape, generator=generator))
+    kind = torch.arange(shape[0])[:, None] % 3
+    return torch.where(kind == 0, thirds, torch.where(kind == 1, few, partial)).to(torch.int8)
 
 
 def _sigmoid(name: str, compensated: bool = False, weighted: bool = False, weight: str = "", **settings) -> Case:
