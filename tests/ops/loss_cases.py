@@ -82,7 +82,7 @@ def uniform(shape, dtype, generator, low=0.5, high=1.5) -> Tensor:
 
 
 def targets_of(shape, generator) -> Tensor:
-    """By rows in turn: a third each of positive, negative and unknown; few positives, the rest known; few, half unknown."""
+    """By rows in turn: a third each of positive, negative and unknown; few positives; few and half unknown."""
     thirds = torch.randint(-1, 2, shape, generator=generator)
     few = (torch.rand(shape, generator=generator) < 0.06).long()
     partial = torch.where(few > 0, few, torch.randint(-1, 1, shape, generator=generator))
