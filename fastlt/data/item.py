@@ -20,10 +20,17 @@ class Item:
     image: bytes | Path | np.ndarray  # an encoded file's bytes, a file, or raw uint8 [H, W, 3]
     labels: tuple[int, ...]  # classes that are positive; exactly one in a single-label source
     unknown: tuple[int, ...] = ()  # classes whose label nobody knows; all others are negative
+    negative: tuple[int, ...] = ()  # of a source whose label_default is -1: known negatives; all others are unknown
 
 
 class Source(Protocol):
-    """A labelled collection of pictures. `items` gives the same items in the same order every time."""
+    """A labelled collection of pictures. `items` gives the same items in the same order every time.
+
+    A source may also have
+        label_default: 0 (what is not listed is negative, as without it) or -1 (what is not listed is unknown)
+        attributes: name of an attribute -> its classes, of which an image has one; a class has one attribute at most
+        problems: (place, what was done about it) of all that was wrong in the annotations and resolved by a rule
+    """
 
     name: str
     classes: list[str]
@@ -37,3 +44,7 @@ class Source(Protocol):
     def describe(self) -> dict:
         """What dataset.json keeps of the source: JSON values only, no paths of this machine."""
         ...
+
+
+def label_default(source: Source) -> int:
+    return getattr(source, "label_default", 0)

@@ -1,19 +1,21 @@
-"""Recipes that make a balanced single-label training set long-tailed, and the groups that results are given by.
-
-The sizes are those of LDAM (Cao et al., NeurIPS 2019) and BBN (Zhou et al., CVPR 2020), image for image.
-"""
+"""Recipes that cut a long tail out of a training set, and the groups that results are given by."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from fastlt.data.labels import LabelRows
+from fastlt.data.multi_label_tail import choose_multi_label
+from fastlt.data.single_label_tail import choose_single_label
 from fastlt.errors import UserError
-from fastlt.hashing import key, shuffled
 
-NAMES = ("none", "exponential", "step")
+SINGLE_LABEL = ("exponential", "step", "pareto")
+LARGEST = {"voc-lt": 800, "coco-lt": 1200}  # the largest reference size of the multi-label recipes
+NAMES = ("none", *SINGLE_LABEL, *LARGEST, "ids")
 
 # Inclusive ranges of training images; None is no upper end.
 SINGLE_LABEL_GROUPS = {"many": (101, None), "medium": (20, 100), "few": (0, 19)}  # Liu et al., CVPR 2019
@@ -22,52 +24,61 @@ MULTI_LABEL_GROUPS = {"head": (100, None), "medium": (20, 99), "tail": (0, 19)} 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How many images of each class stay; `imbalance` is the largest class over the smallest.
+    """Which training images stay. `imbalance` is the largest class over the smallest.
 
-    none: all of them. exponential: n_i = int(n_max * imbalance ** (-i / (C - 1))) for class i of C. step: n_max in
-    the first half of the classes, int(n_max / imbalance) in the others. n_max is the size of the largest class.
+    none: all. exponential, step, pareto: for one label an image, see single_label_tail. voc-lt, coco-lt: for several,
+    see multi_label_tail; their imbalance is fixed at 100. ids: the images that `ids` names.
+
+    largest: images of the largest class; without, as many as there are, or 800 (voc-lt) and 1,200 (coco-lt).
     """
 
     name: str = "none"
     imbalance: float = 1.0
+    largest: int | None = None
+    ids: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:
             raise UserError(f"unknown recipe {self.name!r}; choose one of {', '.join(NAMES)}")
         if not 1 <= self.imbalance < float("inf"):
             raise UserError(f"imbalance {self.imbalance:g} must be 1 or more: the largest class over the smallest")
+        if self.largest is not None and (self.largest < 1 or self.name in ("none", "ids")):
+            raise UserError(f"recipe {self.name} and {self.largest} images in the largest class do not go together")
+        if bool(self.ids) != (self.name == "ids"):
+            raise UserError("recipe ids and a list of ids belong together; give both or neither")
 
     def describe(self) -> dict:
-        return asdict(self)
+        """What dataset.json keeps: every parameter; of a list of ids their number and a sum."""
+        values = {"name": self.name, "imbalance": self.imbalance}
+        if self.largest is not None:
+            values["largest"] = self.largest
+        if self.ids:
+            joined = "\n".join(sorted(self.ids)).encode("utf-8", "surrogateescape")
+            values |= {"ids": len(self.ids), "ids_sha256": hashlib.sha256(joined).hexdigest()}
+        return values
 
 
-def class_sizes(recipe: Recipe, available: np.ndarray) -> np.ndarray:
-    """int64 [C]: images that stay of each class when `available` int64 [C] are there; never more than those."""
-    classes, largest, share = len(available), int(available.max()), 1 / recipe.imbalance
-    if recipe.name == "exponential":
-        wanted = [int(largest * share ** (i / max(classes - 1, 1))) for i in range(classes)]
-    elif recipe.name == "step":
-        wanted = [largest if i < classes // 2 else int(largest * share) for i in range(classes)]
-    else:
-        wanted = available
-    return np.minimum(available, np.asarray(wanted, np.int64))
+def choose(
+    recipe: Recipe, labels: LabelRows, multi_label: bool, dataset: str, seed: int, ids: Callable[[], list[str]]
+) -> np.ndarray:
+    """Rows that stay, int64, ascending.
 
-
-def choose(recipe: Recipe, labels: LabelRows, dataset: str, seed: int) -> np.ndarray:
-    """Rows of a single-label set that stay, int64, ascending; a keyed random choice within each class.
-
-    The choice depends on (dataset, imbalance, seed) and on nothing else, so that two runs see the same images.
+    The choice depends on (recipe, dataset, seed) and the labels and on nothing else, so that two runs see the same
+    images. `ids` gives the id of every row. Raises UserError for a recipe of the other kind of labels and for an id
+    that no image has.
     """
     if recipe.name == "none":
         return np.arange(len(labels))
-    sizes = class_sizes(recipe, labels.counts())
-    indptr, members = labels.members()
-    kept = []
-    for c, size in enumerate(sizes):
-        rows = members[indptr[c] : indptr[c + 1]]
-        order = shuffled(key("longtail", dataset, f"{recipe.imbalance:g}", seed, c), len(rows))
-        kept.append(rows[order[:size]])
-    return np.sort(np.concatenate(kept))
+    if recipe.name == "ids":
+        return _rows_of(recipe.ids, ids())
+    if multi_label != (recipe.name in LARGEST):
+        fitting = ", ".join(LARGEST if multi_label else SINGLE_LABEL)
+        several = "several labels" if multi_label else "one label"
+        raise UserError(f"recipe {recipe.name} does not fit {several} an image; choose none, ids, {fitting}")
+    parts = ("longtail", dataset, f"{recipe.imbalance:g}", seed)
+    if multi_label:
+        return choose_multi_label(labels, recipe.largest or LARGEST[recipe.name], parts)
+    return choose_single_label(labels, recipe.name, recipe.imbalance, recipe.largest, parts)
 
 
 def group_limits(multi_label: bool) -> dict[str, tuple[int, int | None]]:
@@ -83,3 +94,19 @@ def group_of(counts: np.ndarray, limits: dict[str, tuple[int, int | None]]) -> d
         if inside.size:
             groups[name] = inside
     return groups
+
+
+def _rows_of(wanted: frozenset[str], ids: list[str]) -> np.ndarray:
+    """An id is an image's own, or the name of its file without folders and extension, as published lists have it."""
+    rows = [row for row, id in enumerate(ids) if id in wanted or _stem(id) in wanted]
+    known = {ids[row] for row in rows} | {_stem(ids[row]) for row in rows}
+    missing = sorted(wanted - known)
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {len(wanted)} ids are no training image, such as {missing[0]!r}; mend the list"
+        )
+    return np.asarray(rows, np.int64)
+
+
+def _stem(id: str) -> str:
+    return id.rpartition("/")[2].rpartition(".")[0] or id.rpartition("/")[2]

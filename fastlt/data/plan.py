@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fastlt.data.item import Item, Source
+from fastlt.attribute_balance import repeats
+from fastlt.data.item import Item, Source, label_default
 from fastlt.data.labels import LabelRows
 from fastlt.data.longtail import Recipe, choose
+from fastlt.data.partial import Hiding, hide
 from fastlt.data.splits import carve
+from fastlt.data.varied_copies import VariedCopy
 from fastlt.errors import UserError
+from fastlt.hashing import key
 
 
 @dataclass(frozen=True)
@@ -25,37 +29,72 @@ class Plan:
     chosen: np.ndarray  # bool [N]: which images of that split
     val: float  # share that was carved off for validation
     digest: str  # of all ids and labels, and of the choice
+    label_default: int  # of classes that are not listed: 0 negative, -1 unknown
+    hidden: LabelRows | None = None  # the labels of all images of the source's split, in place of its own
+    copies: np.ndarray | None = None  # int64 [N]: varied copies of each image that follow it
+    copy_key: int = 0
 
     def __len__(self) -> int:
-        return int(self.chosen.sum())
+        return int(self.chosen.sum()) + (0 if self.copies is None else int(self.copies.sum()))
 
     def items(self, source: Source) -> Iterator[Item]:
-        for item, chosen in zip(source.items(self.origin), self.chosen, strict=True):
+        for row, (item, chosen) in enumerate(zip(source.items(self.origin), self.chosen, strict=True)):
             if chosen:
+                item = item if self.hidden is None else _with_labels(item, self.hidden, row)
                 yield item
+                for number in range(0 if self.copies is None else int(self.copies[row])):
+                    copy = VariedCopy(item.image, key(self.copy_key, row, number))
+                    yield replace(item, id=f"{item.id}#{number + 1}", image=copy)
 
 
-def make_plans(source: Source, recipe: Recipe, seed: int, val: float | None) -> tuple[list[Plan], list[str]]:
+def make_plans(
+    source: Source,
+    recipe: Recipe,
+    seed: int,
+    val: float | None,
+    hiding: Hiding | None = None,
+    balance_attributes: bool = False,
+) -> tuple[list[Plan], list[str]]:
     """Plans for train, val and test, and warnings.
 
-    Validation is carved from what the recipe leaves of the training images, so that it follows the same tail.
+    Validation is carved from what the recipe leaves of the training images, so that it follows the same tail. Labels
+    are hidden, and copies for the balance of attributes made, in `train` alone: what is measured on the others is
+    measured with all that is known.
     Raises UserError for a class without an image (several labels: a warning) and for settings that the source excludes.
     """
     val = _val_share(source, val)
-    if source.multi_label and recipe.name != "none":
-        raise UserError(f"recipe {recipe.name} needs one label an image, {source.name} has several; use recipe none")
+    if hiding and not source.multi_label:
+        raise UserError(f"{source.name} has one label an image; only one of several labels can be hidden")
     labels, digest = _scan(source, "train")
-    kept = choose(recipe, labels, source.name, seed)
+    kept = choose(
+        recipe, labels, source.multi_label, source.name, seed, lambda: [item.id for item in source.items("train")]
+    )
     in_val = kept[carve(labels.take(kept), val, seed)] if val else kept[:0]
     in_train = np.setdiff1d(kept, in_val, assume_unique=True)
-    warnings = _check_classes(source, labels.take(in_train).counts())
-    plans = [_plan("train", "train", in_train, len(labels), val, digest)]
+    hidden = hide(hiding, labels, source.name, seed) if hiding else None
+    warnings = _check_classes(source, (labels if hidden is None else hidden).take(in_train).counts())
+    train = _plan(source, "train", "train", in_train, len(labels), val, digest)
+    if hidden is not None:
+        train = replace(train, hidden=hidden, label_default=hidden.default)
+    if balance_attributes:
+        copies = np.zeros(len(labels), np.int64)
+        members = labels.take(in_train).members()
+        copies[in_train] = repeats(members, getattr(source, "attributes", {}), len(in_train)) - 1
+        train = replace(train, copies=copies, copy_key=key("copies", source.name, seed))
+    plans = [train]
     if len(in_val):
-        plans.append(_plan("val", "train", in_val, len(labels), val, digest))
+        plans.append(_plan(source, "val", "train", in_val, len(labels), val, digest))
     for split in source.splits[1:]:
         other, other_digest = _scan(source, split)
-        plans.append(_plan(split, split, np.arange(len(other)), len(other), val, other_digest))
+        plans.append(_plan(source, split, split, np.arange(len(other)), len(other), val, other_digest))
     return plans, warnings
+
+
+def _with_labels(item: Item, labels: LabelRows, row: int) -> Item:
+    entries = slice(labels.indptr[row], labels.indptr[row + 1])
+    index, value = labels.index[entries], labels.value[entries]
+    positive, negative, unknown = (tuple(index[value == wanted].tolist()) for wanted in (1, 0, -1))
+    return replace(item, labels=positive, negative=negative, unknown=unknown)
 
 
 def _val_share(source: Source, val: float | None) -> float:
@@ -74,14 +113,19 @@ def _scan(source: Source, split: str) -> tuple[LabelRows, str]:
     digest = hashlib.sha256()
     indptr, index, value = array("q", [0]), array("i"), array("b")
     for item in source.items(split):
-        digest.update(repr((item.id, item.labels, item.unknown)).encode("utf-8", "surrogateescape"))
-        index.extend(item.labels + item.unknown)
-        value.extend([1] * len(item.labels) + [-1] * len(item.unknown))
+        known = (item.id, item.labels, item.unknown, *([item.negative] if item.negative else []))
+        digest.update(repr(known).encode("utf-8", "surrogateescape"))
+        index.extend(item.labels + item.unknown + item.negative)
+        value.extend([1] * len(item.labels) + [-1] * len(item.unknown) + [0] * len(item.negative))
         indptr.append(len(index))
     if len(indptr) == 1:
         raise UserError(f"split {split} of {source.name} has no image")
     rows = LabelRows(
-        np.array(indptr, np.int64), np.array(index, np.int32), np.array(value, np.int8), len(source.classes)
+        np.array(indptr, np.int64),
+        np.array(index, np.int32),
+        np.array(value, np.int8),
+        len(source.classes),
+        label_default(source),
     )
     return rows, digest.hexdigest()
 
@@ -96,8 +140,8 @@ def _check_classes(source: Source, counts: np.ndarray) -> list[str]:
     return [f"{len(empty)} of {len(counts)} classes have no positive training image: {shown}"]
 
 
-def _plan(split: str, origin: str, rows: np.ndarray, total: int, val: float, digest: str) -> Plan:
+def _plan(source: Source, split: str, origin: str, rows: np.ndarray, total: int, val: float, digest: str) -> Plan:
     chosen = np.zeros(total, bool)
     chosen[rows] = True
     both = hashlib.sha256(digest.encode() + np.packbits(chosen).tobytes()).hexdigest()
-    return Plan(split, origin, chosen, val, both)
+    return Plan(split, origin, chosen, val, both, label_default(source))

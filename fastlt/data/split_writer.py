@@ -14,8 +14,9 @@ from fastlt.data.shard_writer import ShardWriter
 class SplitWriter:
     """Goes on after what the journal holds. Leaving the context removes a shard that was not finished."""
 
-    def __init__(self, journal: Journal, encoding: str, classes: int, shard_bytes: int):
+    def __init__(self, journal: Journal, encoding: str, classes: int, shard_bytes: int, label_default: int = 0):
         self.journal, self.encoding, self.classes, self.shard_bytes = journal, encoding, classes, shard_bytes
+        self.label_default = label_default
         self.done = journal.done  # images stored or known to be bad
         self._begin_shard()
 
@@ -30,7 +31,8 @@ class SplitWriter:
         if len(self._shard) and self._shard.size + len(picture.data) > self.shard_bytes:
             self._end_shard()
             self._begin_shard()
-        labels = sorted([(c, 1) for c in item.labels] + [(c, -1) for c in item.unknown])
+        listed = [(c, 1) for c in item.labels] + [(c, -1) for c in item.unknown] + [(c, 0) for c in item.negative]
+        labels = sorted(listed)
         self._shard.append(item.id, picture, labels)
         self._counts[list(item.labels)] += 1
         self.done += 1
@@ -46,7 +48,7 @@ class SplitWriter:
 
     def _begin_shard(self) -> None:
         path = self.journal.folder / layout.shard_name(len(self.journal.shards))
-        self._shard = ShardWriter(path, self.encoding)
+        self._shard = ShardWriter(path, self.encoding, self.label_default)
         self._counts = np.zeros(self.classes, np.int64)
         self._bad: list[list[str]] = []
 

@@ -4,8 +4,19 @@ import numpy as np
 import pytest
 
 from fastlt.data.labels import LabelRows
-from fastlt.data.longtail import Recipe, choose, class_sizes, group_limits, group_of
+from fastlt.data.longtail import Recipe, group_limits, group_of
+from fastlt.data.longtail import choose as choose_by
+from fastlt.data.single_label_tail import class_sizes as sizes_of
 from fastlt.errors import UserError
+
+
+def class_sizes(recipe, available):
+    return sizes_of(recipe.name, recipe.imbalance, recipe.largest, available)
+
+
+def choose(recipe, labels, dataset, seed):
+    ids = [f"folder/{row}.png" for row in range(len(labels))]
+    return choose_by(recipe, labels, False, dataset, seed, lambda: ids)
 
 
 def balanced(classes, size):
@@ -67,6 +78,40 @@ def test_choice_depends_on_data_set_imbalance_and_seed_only():
     assert labels.take(kept).counts().tolist() == class_sizes(recipe, labels.counts()).tolist()
     for other in (choose(recipe, labels, "made", seed=1), choose(recipe, labels, "else", seed=0)):
         assert len(other) == len(kept) and not np.array_equal(other, kept)
+
+
+def test_pareto_falls_along_its_density_in_a_random_order_of_the_classes():
+    labels, recipe = balanced(1000, 1300), Recipe("pareto", 256, largest=1280)
+    counts = labels.take(choose(recipe, labels, "made", seed=0)).counts()
+    assert counts.max() == 1280 and counts.min() == 5
+    x = np.linspace(1, 256 ** (1 / 7), 1000)
+    assert np.array_equal(np.sort(counts)[::-1], np.floor(1280 * x**-7.0 + 1e-9))
+    other = labels.take(choose(recipe, labels, "made", seed=1)).counts()
+    assert np.array_equal(np.sort(other), np.sort(counts)) and not np.array_equal(other, counts)
+
+
+def test_largest_caps_the_largest_class():
+    assert class_sizes(Recipe("exponential", 10, largest=50), np.full(3, 500)).tolist() == [50, 15, 5]
+
+
+def test_ids_keep_what_they_name_by_id_or_by_file_name():
+    labels = balanced(2, 5)
+    kept = choose(Recipe("ids", ids=frozenset(["folder/3.png", "7"])), labels, "made", seed=5)
+    assert kept.tolist() == [3, 7]
+    with pytest.raises(UserError, match="1 of 2 ids are no training image, such as 'else'"):
+        choose(Recipe("ids", ids=frozenset(["else", "7"])), labels, "made", seed=5)
+
+
+@pytest.mark.parametrize(("name", "fitting"), [("voc-lt", "exponential"), ("coco-lt", "pareto")])
+def test_recipes_for_several_labels_refuse_one_label(name, fitting):
+    with pytest.raises(UserError, match=f"does not fit one label an image; choose .*{fitting}"):
+        choose(Recipe(name), balanced(2, 5), "made", 0)
+
+
+def test_what_is_recorded_tells_recipes_apart():
+    recipes = [Recipe(), Recipe("step", 10), Recipe("step", 10, 5), Recipe("ids", ids=frozenset("a")),
+               Recipe("ids", ids=frozenset("b"))]  # fmt: skip
+    assert len({str(recipe.describe()) for recipe in recipes}) == len(recipes)
 
 
 @pytest.mark.parametrize(("name", "imbalance"), [("exponental", 10), ("step", 0.5), ("step", float("nan"))])
