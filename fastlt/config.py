@@ -18,7 +18,10 @@ from fastlt.errors import UserError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
-Sampling = Literal["uniform", "class_balanced", "square_root", "effective_number", "reversed", "weights", "sequential"]
+Sampling = Literal[
+    "uniform", "class_balanced", "square_root", "effective_number", "reversed", "weights", "attribute_balanced",
+    "sequential",
+]  # fmt: skip
 
 
 class Section(BaseModel):
@@ -32,7 +35,7 @@ class StreamConfig(Section):
     images_per_class: Positive = 1  # class_balanced: images drawn in a row from one class
     beta: Fraction = 0.9999  # effective_number: Cui et al., CVPR 2019
     weights: tuple[float, ...] | None = None  # weights: one for each class
-    epoch_length: Positive | None = None  # positions that count as one epoch; default: the number of images
+    epoch_length: Positive | None = None  # positions that count as one epoch; default: all images, as often as repeated
 
 
 class DataConfig(Section):

@@ -26,6 +26,7 @@ class Records(Protocol):
     """Where pictures and labels come from: `ShardSet`, or files to predict."""
 
     encoding: str
+    attributes: dict[str, list[int]]  # of each attribute its classes
 
     def __len__(self) -> int: ...
     def read(self, indices: np.ndarray) -> list[np.ndarray]: ...
@@ -74,7 +75,7 @@ class Loader:
     ) -> None:
         self.records, self.data, self.place = records, data, placement or Placement()
         members = records.class_members()
-        self.parts = [_part(name, spec, members, len(records), batch, seed) for name, spec in specs.items()]
+        self.parts = [_part(name, spec, records, members, batch, seed) for name, spec in specs.items()]
         for part in self.parts:
             _check_batch(part, self.place.ranks)
         self.graphs = _by_graph(self.parts, pipeline)
@@ -228,8 +229,9 @@ def _own_cores() -> int:
     return max(1, min(cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 16))
 
 
-def _part(name: str, spec: StreamSpec, members, size: int, batch: int, seed: int) -> Part:
-    stream = streams.build(spec.stream, members, size, hashing.key(seed, "stream", name))
+def _part(name: str, spec: StreamSpec, records: Records, members, batch: int, seed: int) -> Part:
+    key = hashing.key(seed, "stream", name)
+    stream = streams.build(spec.stream, members, len(records), key, records.attributes)
     views = tuple(hashing.key(seed, "augment", name, view) for view in range(spec.views))
     return Part(name, spec, stream, round(batch * spec.batch_share), views)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastlt import hashing
+from fastlt import attribute_balance, hashing
 from fastlt.config import StreamConfig
 from fastlt.errors import UserError
 
@@ -65,6 +65,19 @@ class Uniform(Stream):
     def _at(self, positions: np.ndarray) -> np.ndarray:
         epoch, place = np.divmod(positions, self.size)
         return hashing.permute(hashing.bits(self.key, epoch), place, self.size)
+
+
+class Repeated(Stream):
+    """Image i exactly repeats[i] times in each epoch of sum(repeats) positions, in an order of that epoch's own."""
+
+    def __init__(self, repeats: np.ndarray, key: int, epoch_length: int | None = None) -> None:
+        super().__init__()
+        self.ends = np.cumsum(repeats)
+        self.round = Uniform(int(self.ends[-1]), key)
+        self.epoch_length = epoch_length or self.round.epoch_length
+
+    def _at(self, positions: np.ndarray) -> np.ndarray:
+        return np.searchsorted(self.ends, self.round._at(positions), side="right")
 
 
 class Sequential(Stream):
@@ -175,10 +188,17 @@ WEIGHTS: dict[str, Callable[[np.ndarray, StreamConfig], np.ndarray]] = {
 }
 
 
-def build(config: StreamConfig, members: tuple[np.ndarray, np.ndarray], size: int, key: int) -> Stream:
+def build(
+    config: StreamConfig,
+    members: tuple[np.ndarray, np.ndarray],
+    size: int,
+    key: int,
+    attributes: dict[str, list[int]] | None = None,
+) -> Stream:
     """The stream that `config` names over `size` images.
 
     `members` is (indptr int64 [C + 1], image index [nnz]): for every class the images in which it is positive.
+    `attributes` are the classes of each attribute, which attribute_balanced needs.
     Raises UserError for an empty set or, where classes are drawn, when no class has an image.
     """
     if size == 0:
@@ -190,6 +210,8 @@ def build(config: StreamConfig, members: tuple[np.ndarray, np.ndarray], size: in
         return Uniform(size, key, length)
     if not len(members[1]):
         raise UserError(f"stream {config.sampling} draws classes, but no image has a positive label")
+    if config.sampling == "attribute_balanced":
+        return Repeated(attribute_balance.repeats(members, attributes or {}, size), key, config.epoch_length)
     if config.sampling == "class_balanced":
         return ClassBalanced(members, key, length, config.images_per_class)
     return Weighted(members, key, length, WEIGHTS[config.sampling](np.diff(members[0]), config))

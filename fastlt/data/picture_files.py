@@ -19,6 +19,7 @@ class PictureFiles:
     """
 
     encoding = "encoded"
+    attributes: dict[str, list[int]] = {}
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self.paths: list[Path] = []
