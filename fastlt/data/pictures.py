@@ -1,27 +1,43 @@
-"""One picture on its way into a shard: checked by decoding it, passed through as it is, or transcoded.
+"""Pictures on their way into a shard: checked, then passed through byte by byte, or transcoded.
 
-A file passes through byte by byte when Pillow and DALI decode it to the same picture: 8-bit grey or RGB as JPEG, PNG
-or WebP. Everything else that Pillow reads (CMYK, 16 bits, palettes, alpha, GIF, BMP, TIFF, orientation outside a
-JPEG's EXIF ...) becomes a PNG of what Pillow sees, upright. Alpha is dropped as `convert("RGB")` does, not blended.
+A file passes through when DALI's CPU decoder shows the picture that Pillow shows, upright; that is found by trying it
+(decoders_agree.py). What Pillow reads and DALI refuses or shows otherwise becomes a PNG of what Pillow sees, upright,
+unless `Checks` says that it is to be left out. Alpha is dropped as `convert("RGB")` does, not blended. With header
+checks, plain JPEG, PNG and WebP that end as they should pass through without being decoded (picture_headers.py).
+
+Where DALI cannot be imported, rules take the place of trying: Pillow decodes every file that the checks would have
+decoded, and what passes through is 8-bit grey or RGB as JPEG (Huffman-coded, lossy, not stored as RGB, no orientation
+outside EXIF), PNG and WebP without orientation, alpha and animation.
 """
 
 from __future__ import annotations
 
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-ORIENTATION = 0x0112  # EXIF tag
+from fastlt.data import decoders_agree
+from fastlt.data.picture_headers import JPEGS, BadImage, is_whole, known_to_agree, open_header, orientation_of
+from fastlt.data.quiet_stderr import quiet_stderr
+from fastlt.data.regular_file import read_regular_file
+from fastlt.data.varied_copies import VariedCopy, vary
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 SIDEWAYS = (5, 6, 7, 8)  # orientations that swap height and width
 JPEG_QUALITY = 90
-
-
-class BadImage(Exception):
-    """A picture that cannot be stored; the message is the reason."""
+TRIED_PIXELS = 8_000_000  # decoded pictures that wait for DALI hold at most these many pixels, or are a single one
 
 
 @dataclass(frozen=True)
@@ -42,56 +58,168 @@ class Treatment:
     quality: int | None = None
 
 
-def prepare(image: bytes | Path | np.ndarray, treatment: Treatment) -> Picture:
-    """The bytes to store of one image. Raises BadImage with the reason if it cannot be decoded."""
-    if isinstance(image, np.ndarray):
-        return _store(Image.fromarray(np.ascontiguousarray(image)), "raw", treatment)
+@dataclass(frozen=True)
+class Checks:
+    """How files that might pass through are looked at.
+
+    decode: decode each of them; else only those whose header and end leave a doubt. transcode: what decoders disagree
+    on becomes a PNG; else it counts as bad. dali: try DALI; else go by the rules.
+    """
+
+    decode: bool = True
+    transcode: bool = True
+    dali: bool = field(default_factory=decoders_agree.available)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file that passes through if DALI shows the same."""
+
+    data: bytes
+    shown: Image.Image  # L or RGB, upright
+
+
+ImageInput = bytes | Path | np.ndarray | VariedCopy
+
+
+def prepare(image: ImageInput, treatment: Treatment, checks: Checks | None = None) -> Picture:
+    """The bytes to store of one image. Raises BadImage with the reason if it cannot be stored."""
+    (prepared,) = prepare_all([image], treatment, checks)
+    if isinstance(prepared, str):
+        raise BadImage(prepared)
+    return prepared
+
+
+def prepare_all(images: list[ImageInput], treatment: Treatment, checks: Checks | None = None) -> list[Picture | str]:
+    """What to store of each image; a bad one leaves its reason in its place.
+
+    What becomes of an image does not depend on the others. Files beyond 2 GiB and pictures that declare more than
+    178,956,970 pixels are bad, and no memory is taken for their pixels.
+    """
+    checks = checks or Checks()
+    out: list[Picture | str | Candidate] = []
+    waiting: list[int] = []  # places of candidates in `out`
+    pixels = 0
+    for image in images:
+        prepared = _look(image, treatment, checks)
+        size = prepared.shown.width * prepared.shown.height if isinstance(prepared, Candidate) else 0
+        if len(waiting) == decoders_agree.BATCH or (waiting and pixels + size > TRIED_PIXELS):
+            _settle(out, waiting, checks)
+            waiting, pixels = [], 0
+        if size:
+            waiting.append(len(out))
+            pixels += size
+        out.append(prepared)
+    _settle(out, waiting, checks)
+    return out
+
+
+def _look(image: ImageInput, treatment: Treatment, checks: Checks) -> Picture | str | Candidate:
+    """What is known of an image before DALI has tried it."""
     try:
-        data = image.read_bytes() if isinstance(image, Path) else image
-        with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as opened:
+        if isinstance(image, VariedCopy):
+            return _vary(image, treatment)
+        if isinstance(image, np.ndarray):
+            return _store(Image.fromarray(np.ascontiguousarray(image)), "raw", treatment)
+        data = read_regular_file(image) if isinstance(image, Path) else image
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata and large pictures are no faults
-            opened.load()
-            orientation = opened.getexif().get(ORIENTATION, 1)
-            if passes_through(opened, data, orientation) and not _changes(opened, treatment):
-                height, width = opened.size[::-1] if orientation not in SIDEWAYS else opened.size
-                return Picture(data, height, width)
-            return _store(upright(opened), opened.format or "", treatment)
-    except BadImage:
-        raise
-    except OSError as error:
-        raise BadImage(error.strerror or str(error).partition(" <")[0]) from error
+            with open_header(data) as opened:
+                return _look_inside(opened, data, treatment, checks)
     except Exception as error:  # Pillow's plugins raise whatever a damaged file leads them to
-        raise BadImage(f"{type(error).__name__}: {error}") from error
+        return _reason(error)
 
 
-def passes_through(image: Image.Image, data: bytes, orientation: int) -> bool:
-    """Whether every decoder downstream sees in these bytes what Pillow sees."""
-    if image.mode not in ("L", "RGB"):
-        return False
-    if image.format in ("JPEG", "MPO"):
-        plain_colour = image.mode == "L" or image.info.get("adobe_transform") != 0  # not RGB stored as such
-        return plain_colour and (orientation == 1 or "exif" in image.info)  # DALI does not look in XMP
-    if orientation != 1 or getattr(image, "n_frames", 1) > 1:
-        return False
-    if image.format == "PNG":
-        depth, colour = data[24], data[25]  # of the IHDR chunk, which comes first
-        return depth == 8 and colour in (0, 2) and "transparency" not in image.info
-    return image.format == "WEBP" and "exif" not in image.info  # DALI refuses lossless WebP with EXIF
+def _vary(copy: VariedCopy, treatment: Treatment) -> Picture | str:
+    """What is stored of the original, changed; a JPEG stays one."""
+    original = _look(copy.image, replace(treatment, raw=True, quality=None), Checks(dali=False))
+    if isinstance(original, str):
+        return original
+    pixels = np.frombuffer(original.data, np.uint8).reshape(original.height, original.width, 3)
+    lossy = not treatment.raw and isinstance(copy.image, bytes | Path) and _format(copy.image) in JPEGS
+    quality = treatment.quality or (JPEG_QUALITY if lossy else None)
+    return _store(
+        Image.fromarray(np.ascontiguousarray(vary(pixels, copy.key))), "", replace(treatment, quality=quality)
+    )
+
+
+def _format(image: bytes | Path) -> str:
+    with open_header(read_regular_file(image) if isinstance(image, Path) else image) as opened:
+        return opened.format or ""
+
+
+def _reason(error: Exception) -> str:
+    """One line."""
+    if isinstance(error, BadImage):
+        return str(error)
+    if isinstance(error, OSError):
+        return error.strerror or " ".join(str(error).partition(" <")[0].split()) or "unreadable"
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _look_inside(opened: Image.Image, data: bytes, treatment: Treatment, checks: Checks) -> Picture | str | Candidate:
+    as_it_is = not _changes(opened, treatment)
+    plain = as_it_is and known_to_agree(opened, data)
+    if plain and not checks.decode and is_whole(opened, data):
+        sideways = opened.format in JPEGS and orientation_of(opened) in SIDEWAYS
+        return Picture(data, *(opened.size if sideways else opened.size[::-1]))
+    _load(opened)
+    origin, mode = opened.format or "", opened.mode
+    shown = upright(opened)
+    if not as_it_is:
+        return _store(shown, origin, treatment)
+    if checks.dali:
+        return Candidate(data, shown)
+    if plain:
+        return Picture(data, shown.height, shown.width)
+    return _as_png(shown) if checks.transcode else f"not every decoder reads this kind of {origin} alike (mode {mode})"
+
+
+def _settle(out: list[Picture | str | Candidate], waiting: list[int], checks: Checks) -> None:
+    """Puts what is stored, or the reason why not, in the place of every candidate."""
+    candidates = [out[place] for place in waiting]
+    if not candidates:
+        return
+    shown = [np.asarray(candidate.shown.convert("RGB")) for candidate in candidates]
+    found = decoders_agree.disagreements([candidate.data for candidate in candidates], shown)
+    for place, candidate, disagreement in zip(waiting, candidates, found, strict=True):
+        if disagreement is None:
+            out[place] = Picture(candidate.data, candidate.shown.height, candidate.shown.width)
+        else:
+            out[place] = _as_png(candidate.shown) if checks.transcode else disagreement
+
+
+def _load(opened: Image.Image) -> None:
+    if opened.format == "TIFF":
+        with quiet_stderr():  # libtiff prints what Pillow then raises
+            opened.load()
+    else:
+        opened.load()
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """8-bit L or RGB with the EXIF orientation applied. Raises BadImage for samples without an agreed range."""
-    turned = ImageOps.exif_transpose(image)
+    """8-bit L or RGB, turned as its metadata say, without them.
+
+    Raises BadImage for samples without an agreed range.
+    """
+    orientation = orientation_of(image)
+    turned = image.transpose(TURNS[orientation]) if orientation in TURNS else image.copy()
     if turned.mode.startswith("I;16") or (turned.mode == "I" and image.format in ("PNG", "PPM")):
-        return Image.fromarray((np.asarray(turned).astype(np.uint32) >> 8).astype(np.uint8))
+        turned = Image.fromarray((np.asarray(turned).astype(np.uint32) >> 8).astype(np.uint8))
     if turned.mode in ("I", "F"):
         raise BadImage("its samples have 32 bits, which says nothing about black and white; save it with 8 or 16")
-    return turned if turned.mode == "L" else turned.convert("RGB")
+    shown = turned if turned.mode in ("L", "RGB") else turned.convert("RGB")
+    shown.info = {}  # a colour profile or a transparent colour is not carried into a PNG of it
+    return shown
 
 
 def _changes(image: Image.Image, treatment: Treatment) -> bool:
     too_long = treatment.max_side is not None and max(image.size) > treatment.max_side
     return treatment.raw or treatment.quality is not None or too_long
+
+
+def _as_png(image: Image.Image) -> Picture:
+    return _store(image, "PNG", Treatment())
 
 
 def _store(image: Image.Image, origin: str, treatment: Treatment) -> Picture:
@@ -100,7 +228,7 @@ def _store(image: Image.Image, origin: str, treatment: Treatment) -> Picture:
         scale = treatment.max_side / max(image.size)
         size = [max(1, round(side * scale)) for side in image.size]
         image = image.resize(size, Image.Resampling.LANCZOS)
-        lossy = lossy or origin in ("JPEG", "MPO")
+        lossy = lossy or origin in JPEGS
     width, height = image.size
     if treatment.raw:
         return Picture(image.convert("RGB").tobytes(), height, width)
@@ -110,14 +238,3 @@ def _store(image: Image.Image, origin: str, treatment: Treatment) -> Picture:
     else:
         image.save(file, "PNG")
     return Picture(file.getvalue(), height, width)
-
-
-def prepare_all(images: list[bytes | Path | np.ndarray], treatment: Treatment) -> list[Picture | str]:
-    """`prepare` for many; a bad image leaves its reason in its place."""
-    out: list[Picture | str] = []
-    for image in images:
-        try:
-            out.append(prepare(image, treatment))
-        except BadImage as error:
-            out.append(str(error) or "unreadable")
-    return out
