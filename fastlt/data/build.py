@@ -13,18 +13,20 @@ from pathlib import Path
 
 import numpy as np
 
-from fastlt.data import manifest
+from fastlt.data import decoders_agree, manifest
 from fastlt.data.item import Source
-from fastlt.data.journal import Journal, discard
+from fastlt.data.journal import Journal, claimed, discard
 from fastlt.data.longtail import Recipe, group_limits
-from fastlt.data.pictures import Picture, Treatment
+from fastlt.data.partial import Hiding
+from fastlt.data.pictures import Checks, Picture, Treatment
 from fastlt.data.plan import Plan, make_plans
 from fastlt.data.shard_writer import no_room
 from fastlt.data.split_writer import SplitWriter
 from fastlt.data.workers import Prepare, prepared
 from fastlt.errors import UserError
 
-BAD_IMAGES = "bad-images.txt"
+BAD_IMAGES, SOURCE_PROBLEMS = "bad-images.txt", "source-problems.txt"
+DECODE_CHECKS_BELOW = 100_000  # images of all splits, unless the user says how to check them
 Progress = Callable[[str, int, int], None]  # split, images done, images in all
 
 
@@ -44,9 +46,12 @@ class Settings:
     """What decides the bytes of a build, apart from the source and its recipe."""
 
     seed: int
+    hiding: Hiding | None
+    balance_attributes: bool
     treatment: Treatment
     shard_bytes: int
     on_bad: str
+    checks: Checks
 
     @property
     def encoding(self) -> str:
@@ -60,12 +65,15 @@ def build(
     *,
     seed: int = 0,
     val: float | None = None,
+    hiding: Hiding | None = None,
+    balance_attributes: bool = False,
     shard_mb: float = 256,
     workers: int | None = None,
     max_side: int | None = None,
     quality: int | None = None,
     raw: bool | None = None,
-    on_bad: str = "skip",
+    on_bad: str = "transcode",
+    check: str | None = None,
     overwrite: bool = False,
     executor: Executor | None = None,
     progress: Progress | None = None,
@@ -73,9 +81,15 @@ def build(
     """Writes OUT/train, OUT/val and OUT/test; the same arguments give the same bytes for any number of workers.
 
     recipe: default the source's own. val: share of the training images, after the recipe, that becomes `val`; default
-    the source's own. workers: processes, default one a core; `executor` takes their place, for example a Dask
-    cluster's. max_side, quality: see pictures.Treatment. raw: uint8 RGB; default only if the source gives arrays.
-    on_bad: "skip" lists unreadable images in OUT/bad-images.txt and goes on, "stop" ends at the first.
+    the source's own. hiding: labels of `train` that become unknown. balance_attributes: varied copies of training
+    images with rare attributes, see attribute_balance. workers: processes, default one a core; `executor` takes their
+    place, for example a Dask cluster's. max_side, quality: see pictures.Treatment. raw: uint8 RGB; default only if the
+    source gives arrays.
+    on_bad: "transcode" stores what DALI refuses, or decodes otherwise than Pillow, as a PNG of what Pillow sees;
+    "skip" leaves it out; both leave out what Pillow cannot read, and list in OUT/bad-images.txt what is left out;
+    "fail" ends at the first of either. check: "decode" decodes every picture by both, "header" only those whose header
+    and end leave a doubt; default "decode" below 100,000 images in all. Pictures that are encoded anew (max_side,
+    quality, raw) are decoded by Pillow alone, whatever `check` says.
 
     Finished splits and shards of the same build are kept. Raises UserError if OUT holds another build (unless
     `overwrite`), a class has no image, the disk is full, or the source cannot be read.
@@ -84,19 +98,23 @@ def build(
     if raw is None:
         first = next(source.items("train"), None)
         raw = first is not None and isinstance(first.image, np.ndarray)
-    settings = Settings(seed, _treatment(raw, max_side, quality), _shard_bytes(shard_mb), on_bad)
-    if on_bad not in ("skip", "stop"):
-        raise UserError(f"on_bad is {on_bad!r}; choose skip or stop")
-    plans, warnings = make_plans(source, recipe, seed, val)
+    treatment, shard_bytes = _treatment(raw, max_side, quality), _shard_bytes(shard_mb)
+    _require_choice("on_bad", on_bad, ("fail", "skip", "transcode"))
+    _require_choice("check", check, (None, "header", "decode"))
+    plans, warnings = make_plans(source, recipe, seed, val, hiding, balance_attributes)
+    checks = _checks(check, on_bad, treatment, sum(map(len, plans)))
+    settings = Settings(seed, hiding, balance_attributes, treatment, shard_bytes, on_bad, checks)
     report = BuildReport(out, warnings=warnings)
     journals = [Journal(out / plan.split, _fingerprint(source, recipe, settings, plan)) for plan in plans]
     _clear_other_splits(out, plans, overwrite)
-    for journal in journals:
-        journal.claim(overwrite)
-    with prepared(executor, workers, settings.treatment) as prepare:
+    with claimed(journals, overwrite), prepared(executor, workers, treatment, checks) as prepare:
         for plan, journal in zip(plans, journals, strict=True):
             _build_split(source, recipe, settings, plan, journal, prepare, report, progress or (lambda *_: None))
-    _list_bad_images(report)
+    bad = [f"{split}\t{id}\t{reason}" for split, id, reason in report.bad]
+    what = "could not be read" if on_bad == "transcode" else "could not be read, or not by every decoder alike,"
+    _write_list(report, BAD_IMAGES, bad, f"images {what} and were left out")
+    problems = [f"{place}\t{reason}" for place, reason in getattr(source, "problems", [])]
+    _write_list(report, SOURCE_PROBLEMS, problems, "problems in the annotations were resolved by a rule")
     return report
 
 
@@ -125,14 +143,16 @@ def _write_shards(
 ) -> None:
     """Stores the images of a plan from where the journal stands."""
     remaining = itertools.islice(plan.items(source), journal.done, None)
-    with SplitWriter(journal, settings.encoding, len(source.classes), settings.shard_bytes) as writer:
+    with SplitWriter(
+        journal, settings.encoding, len(source.classes), settings.shard_bytes, plan.label_default
+    ) as writer:
         for item, picture in prepare(remaining):
             if isinstance(picture, Picture):
                 writer.add(item, picture)
-            elif settings.on_bad == "skip":
-                writer.add_bad(item, picture)
+            elif settings.on_bad == "fail":
+                raise UserError(f"{plan.split}: {item.id}: {picture}; mend it, or skip or transcode bad images")
             else:
-                raise UserError(f"{plan.split}: {item.id} is unreadable ({picture}); mend it or skip bad images")
+                writer.add_bad(item, picture)
             progress(plan.split, writer.done, len(plan))
         writer.finish()
 
@@ -143,13 +163,17 @@ def _description(source: Source, recipe: Recipe, settings: Settings, plan: Plan,
         "split": plan.split,
         "classes": source.classes,
         "multi_label": source.multi_label,
-        "label_default": 0,
+        "label_default": plan.label_default,
+        "attributes": getattr(source, "attributes", {}),
         "encoding": settings.encoding,
         "records": sum(shard["records"] for shard in journal.shards),
         "counts": journal.counts,
         "groups": group_limits(source.multi_label),
         "source": source.describe(),
         "recipe": {**recipe.describe(), "seed": settings.seed, "validation": plan.val},
+        "subset": plan.digest,  # of ids, labels and choice: equal where two data sets hold the same images
+        "balanced_attributes": settings.balance_attributes and plan.split == "train",
+        "hidden": settings.hiding and settings.hiding.describe() if plan.split == "train" else None,
         "treatment": asdict(settings.treatment),
     }
 
@@ -161,7 +185,7 @@ def _clear_other_splits(out: Path, plans: list[Plan], overwrite: bool) -> None:
         if manifest.begun(folder):
             if not overwrite:
                 raise UserError(f"{folder} holds another build; choose another folder or overwrite it")
-            discard(folder, set(), everything=True)
+            discard(folder)
             with contextlib.suppress(OSError):  # something of the user's is in it
                 folder.rmdir()
 
@@ -192,21 +216,32 @@ def _treatment(raw: bool, max_side: int | None, quality: int | None) -> Treatmen
     return Treatment(raw, max_side, quality)
 
 
+def _require_choice(name: str, value: str | None, choices: tuple) -> None:
+    if value not in choices:
+        raise UserError(f"{name} is {value!r}; choose {' or '.join(filter(None, choices))}")
+
+
+def _checks(check: str | None, on_bad: str, treatment: Treatment, images: int) -> Checks:
+    decode = check == "decode" or (check is None and images < DECODE_CHECKS_BELOW)
+    may_pass = not treatment.raw and treatment.quality is None  # else DALI has nothing to say and need not be loaded
+    return Checks(decode, on_bad == "transcode", may_pass and decoders_agree.available())
+
+
 def _shard_bytes(shard_mb: float) -> int:
     if not 0 < shard_mb < float("inf"):
         raise UserError(f"shard_mb is {shard_mb}; give the largest size of a shard in MB, such as 256")
     return int(shard_mb * 1_000_000)
 
 
-def _list_bad_images(report: BuildReport) -> None:
-    path = report.out / BAD_IMAGES
-    if not report.bad:
+def _write_list(report: BuildReport, name: str, lines: list[str], what: str) -> None:
+    """OUT/name, and a warning that names it; no file where there is nothing to say."""
+    path = report.out / name
+    if not lines:
         path.unlink(missing_ok=True)
         return
-    lines = [f"{split}\t{id}\t{reason}\n" for split, id, reason in report.bad]
     try:
-        path.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         path.unlink(missing_ok=True)
         raise no_room(path, error) from error
-    report.warnings.append(f"{len(report.bad)} images could not be read and were left out; {path} lists them")
+    report.warnings.append(f"{len(lines)} {what}; {path} lists them")

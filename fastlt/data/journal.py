@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from fastlt.data import manifest
+from fastlt.data.folder_lock import FolderLock
 from fastlt.data.shard_writer import file_sha256, no_room
 from fastlt.errors import UserError
 
@@ -20,12 +22,16 @@ class Journal:
         self.counts: list[int] = []
         self.done = 0
         self.complete = False
+        self._lock: FolderLock | None = None
 
     def claim(self, overwrite: bool) -> None:
         """Takes the folder: goes on with the same build, or begins a new one, as `overwrite` always does.
 
-        Raises UserError if it holds another build or the same one damaged, and if it cannot be made.
+        Raises UserError if another build is at work in it, if it holds another build or the same one damaged, and if
+        it cannot be made.
         """
+        self._make_folder()
+        self._lock = FolderLock(self.folder)
         found = None if overwrite else self._found()
         if found is not None and found["fingerprint"] != self.fingerprint:
             raise UserError(
@@ -36,12 +42,16 @@ class Journal:
             self.counts, self.done = found["counts"], found["done"]
             self.complete = (self.folder / manifest.NAME).exists()
             self._check_shards()
-        self._make_folder()
-        discard(self.folder, {shard["file"] for shard in self.shards}, everything=found is None)
+        _remove(self.folder, {shard["file"] for shard in self.shards}, everything=found is None)
         if found is None:
             self._save()
         elif self.complete:  # killed between its last two steps
             (self.folder / manifest.JOURNAL).unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Lets other builds have the folder; it keeps what is in it."""
+        if self._lock is not None:
+            self._lock.release()
 
     def add(self, shard: dict | None, done: int, counts: list[int], bad: list[list[str]]) -> None:
         """Notes a finished shard (None: only bad images came) and what it holds."""
@@ -54,7 +64,7 @@ class Journal:
     def complete_with(self, values: dict) -> None:
         """Writes dataset.json, the last file of the split."""
         values = {**values, "bad": self.bad, "shards": self.shards, "done": self.done, "fingerprint": self.fingerprint}
-        self._write(manifest.NAME, manifest.seal(values))
+        self._write(manifest.NAME, values)
         (self.folder / manifest.JOURNAL).unlink(missing_ok=True)
         self.complete = True
 
@@ -67,17 +77,18 @@ class Journal:
     def _found(self) -> dict | None:
         if (self.folder / manifest.NAME).exists():
             return manifest.read_manifest(self.folder)
-        try:
-            return json.loads((self.folder / manifest.JOURNAL).read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except ValueError as error:
-            raise UserError(f"{self.folder / manifest.JOURNAL} is damaged; remove it to start again") from error
+        if (self.folder / manifest.JOURNAL).exists():
+            return manifest.read_journal(self.folder)
+        return None
 
     def _check_shards(self) -> None:
         for shard in self.shards:
             path = self.folder / shard["file"]
-            if not path.exists() or file_sha256(path) != shard["sha256"]:
+            try:
+                same = file_sha256(path) == shard["sha256"]
+            except OSError:
+                same = False
+            if not same:
                 raise UserError(f"{path} is missing or was changed since it was built; overwrite the build")
 
     def _save(self) -> None:
@@ -86,15 +97,34 @@ class Journal:
 
     def _write(self, name: str, values: dict) -> None:
         try:
-            manifest.write_json(self.folder / name, values)
+            manifest.write_json(self.folder / name, manifest.seal(values))
         except OSError as error:
             raise no_room(self.folder / name, error) from error
 
 
-def discard(folder: Path, kept: set[str], everything: bool) -> None:
+@contextmanager
+def claimed(journals: list[Journal], overwrite: bool) -> Iterator[None]:
+    """Holds the folders of all splits of a build, so that a second build on one of them ends before it harms any."""
+    with ExitStack() as held:
+        for journal in journals:
+            held.callback(journal.release)
+            journal.claim(overwrite)
+        yield
+
+
+def discard(folder: Path) -> None:
+    """Removes the shard set in a folder, finished or not. Raises UserError if a build is at work in it."""
+    lock = FolderLock(folder)
+    try:
+        _remove(folder, set(), everything=True)
+    finally:
+        lock.release()
+
+
+def _remove(folder: Path, kept: set[str], everything: bool) -> None:
     """Removes the shards that are not kept and what a killed build began; `everything`: the manifests as well."""
     for name in (manifest.NAME, manifest.JOURNAL) if everything else ():
         (folder / name).unlink(missing_ok=True)
-    for path in (*folder.glob("shard-*.h5*"), *folder.glob("*.json.tmp")):
+    for path in manifest.shard_files(folder):
         if path.name not in kept:
             path.unlink()

@@ -7,6 +7,8 @@ import json
 import os
 from pathlib import Path
 
+from fastlt.data import manifest_check
+from fastlt.data.plain_file import open_plain
 from fastlt.errors import UserError
 from fastlt.files import fsync_folder
 
@@ -15,6 +17,7 @@ VERSION = 1
 NAME = "dataset.json"
 JOURNAL = "build.json"  # of a build that is not finished
 MEND = "build the data set again"
+LARGEST = 256 << 20  # bytes of a manifest; a thousand shards take 2 MB
 
 
 def write_json(path: Path, values: dict) -> None:
@@ -34,7 +37,7 @@ def write_json(path: Path, values: dict) -> None:
 def seal(values: dict) -> dict:
     """The values with format, version and a checksum over all of them."""
     values = {"format": FORMAT, "version": VERSION, **values}
-    return {**values, "checksum": _checksum(values)}
+    return {**values, "checksum": _checksum(_dump(values))}
 
 
 def begun(folder: Path) -> bool:
@@ -42,34 +45,74 @@ def begun(folder: Path) -> bool:
     return (folder / NAME).exists() or (folder / JOURNAL).exists()
 
 
-def read_manifest(folder: Path) -> dict:
-    """The checked content of folder/dataset.json.
+def shard_files(folder: Path) -> list[Path]:
+    """Whatever builds put into a folder next to the manifests: shards, and what killed builds began."""
+    return sorted([*folder.glob("shard-*.h5*"), *folder.glob("*.json.tmp")])
 
-    Raises UserError if it is missing, of another format or version, or not byte for byte what was written.
+
+def read_manifest(folder: Path) -> dict:
+    """The content of folder/dataset.json: every value is of its type and within its range.
+
+    Raises UserError if it is missing, of another format or version, not byte for byte what was written, or made to
+    deceive: the checksum is no secret.
     """
     path = folder / NAME
     try:
-        text = path.read_bytes().decode("utf-8")  # as it is: reading text would turn \r into \n
+        values = _read_sealed(path)
     except FileNotFoundError:
         raise UserError(_missing(folder)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); {MEND}") from error
-    values = _parse(path, text)
-    checksum = values.pop("checksum", None)
-    if checksum != _checksum(values) or text != _dump({**values, "checksum": checksum}):
-        raise UserError(f"{path} is damaged or was edited: its checksum does not fit; {MEND}")
+    try:
+        manifest_check.check_set(values)
+    except manifest_check.Fault as fault:
+        raise UserError(f"{path}: {fault}, so `fastlt build` did not write it; {MEND}") from None
     return values
+
+
+def read_journal(folder: Path) -> dict:
+    """The content of folder/build.json, checked alike."""
+    path = folder / JOURNAL
+    try:
+        values = _read_sealed(path)
+        manifest_check.check_journal(values)
+    except (manifest_check.Fault, FileNotFoundError, UserError) as error:
+        raise UserError(f"{path} is damaged; remove it to start again") from error
+    return values
+
+
+def _read_sealed(path: Path) -> dict:
+    """The values below the checksum. Raises FileNotFoundError, and UserError for all else."""
+    try:
+        return _parse(path, _read_text(path))
+    except FileNotFoundError:
+        raise
+    except MemoryError:
+        raise UserError(f"{path} does not fit into memory; {MEND}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path} cannot be read ({reason}); {MEND}") from error
+
+
+def _read_text(path: Path) -> str:
+    with open(open_plain(path), "rb") as file:
+        if os.fstat(file.fileno()).st_size > LARGEST:
+            raise UserError(f"{path} is damaged: it is larger than {LARGEST >> 20} MiB; {MEND}")
+        return file.read().decode("utf-8")  # as it is: reading text would turn \r into \n
 
 
 def _parse(path: Path, text: str) -> dict:
     try:
         values = json.loads(text)
+        checksum = values.pop("checksum", None) if isinstance(values, dict) else None
+        sealed = _sealed_text(values, checksum) == text
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}); {MEND}") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise UserError(f"{path} was not written by `fastlt build`; give a folder that was")
     if values.get("version") != VERSION:
-        raise UserError(f"{path} has format version {values.get('version')}, this fastlt reads {VERSION}; {MEND}")
+        version = manifest_check.shown(values.get("version"))
+        raise UserError(f"{path} has format version {version}, this fastlt reads {VERSION}; {MEND}")
+    if not sealed:
+        raise UserError(f"{path} is damaged or was edited: its checksum does not fit; {MEND}")
     return values
 
 
@@ -88,5 +131,11 @@ def _dump(values: dict) -> str:
     return json.dumps(values, indent=1, ensure_ascii=True) + "\n"
 
 
-def _checksum(values: dict) -> str:
-    return hashlib.sha256(_dump(values).encode()).hexdigest()
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _sealed_text(values: dict, checksum: str) -> str | None:
+    """What `write_json` makes of sealed values; None if this is not their checksum."""
+    text = _dump(values)
+    return f'{text[:-3]},\n "checksum": "{checksum}"\n}}\n' if checksum == _checksum(text) else None

@@ -14,6 +14,7 @@ import numpy as np
 
 from fastlt.data import layout
 from fastlt.data.pictures import Picture
+from fastlt.data.plain_file import open_plain
 from fastlt.data.sparse_file import SparseFile
 from fastlt.errors import UserError
 from fastlt.files import fsync_folder
@@ -136,8 +137,9 @@ def _room() -> h5py.h5p.PropDCID:
 
 
 def file_sha256(path: Path) -> str:
+    """Raises OSError, also if it is no regular file."""
     digest = hashlib.sha256()
-    with open(path, "rb", buffering=0) as file:
+    with open(open_plain(path), "rb", buffering=0) as file:
         while block := file.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()

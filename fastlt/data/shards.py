@@ -11,32 +11,43 @@ import numpy as np
 from fastlt.data import layout
 from fastlt.data.labels import LabelRows
 from fastlt.data.manifest import MEND, read_manifest
+from fastlt.data.plain_file import open_plain
 from fastlt.errors import UserError
+
+BLOCK = 8 << 20  # bytes of ids read at a time
+LONGEST_SIDE = (1 << 31) - 1  # pixels; the bytes of a raw picture with two such sides still fit into 64 bits
 
 
 class ShardSet:
     """One split on disk, open for reading by any number of threads; it may be forked.
 
-    All that is kept of an image is 33 bytes of arrays and one bit. Opening checks the manifest, the file sizes and,
-    with `check_sums`, the sums of all index and label arrays; then every record's crc32 is checked the first time
-    that it is read. Raises UserError with the file, the place and what to do.
+    All that is kept of an image is 33 bytes of arrays and one bit. Opening checks the manifest, the file sizes, that
+    no array leads outside another and, with `check_sums`, the sums of all index and label arrays; then every record's
+    crc32 is checked the first time that it is read, and that of a shard's ids. Files are not trusted: whoever wrote
+    them, nothing outside the folder is read and no more memory is taken than they are long. Raises UserError with the
+    file, the place and what to do. `values`: a manifest that was read before, or a part of one.
     """
 
-    def __init__(self, folder: str | Path, check_sums: bool = True):
+    def __init__(self, folder: str | Path, check_sums: bool = True, values: dict | None = None):
         self.folder = Path(folder)
-        self.manifest = read_manifest(self.folder)
+        self.manifest = read_manifest(self.folder) if values is None else values
         self.classes: list[str] = self.manifest["classes"]
         self.multi_label: bool = self.manifest["multi_label"]
         self.encoding: str = self.manifest["encoding"]
         self.counts = np.asarray(self.manifest["counts"], np.int64)
         self.training_counts = np.asarray(self.manifest["training_counts"], np.int64)
         self.groups = {name: (low, high) for name, (low, high) in self.manifest["groups"].items()}
+        self.attributes: dict[str, list[int]] = self.manifest.get("attributes", {})
         self._check_sums = check_sums
         self._shards: list[dict] = self.manifest["shards"]
         self._handles: dict[int, int] = {}
         self._handle_limit = _open_files() // 2
         self._first = np.cumsum([0] + [shard["records"] for shard in self._shards])  # row of each shard's first record
-        self._read_index()
+        try:
+            self._read_index()
+        except MemoryError:
+            raise UserError(f"the index of {self.folder} does not fit into memory; {MEND}") from None
+        self._ids_checked: set[int] = set()  # shards
         self._seen = np.zeros((len(self) + 7) // 8, np.uint8)  # one bit a record whose crc32 was checked
 
     def __len__(self) -> int:
@@ -80,13 +91,21 @@ class ShardSet:
         rows = self._rows(indices)
         return self._labels.dense(rows) if self.multi_label else self._labels.single(rows)
 
+    @property
+    def label_rows(self) -> LabelRows:
+        """The labels of all images, compressed."""
+        return self._labels
+
     def class_members(self) -> tuple[np.ndarray, np.ndarray]:
         """For every class its positive images, ascending: (indptr int64 [C + 1], index int64 [nnz])."""
         return self._labels.members()
 
     def ids(self, indices: np.ndarray) -> list[str]:
+        """Raises UserError if the ids of a shard are damaged."""
         rows = self._rows(indices)
         shards = self._shard_of(rows)
+        if self._check_sums:
+            self._check_ids(set(shards.tolist()) - self._ids_checked)
         place = [self._shards[s]["arrays"][layout.IDS] for s in shards.tolist()]
         start = [p["at"] + p["width"] * i for p, i in zip(place, (rows - self._first[shards]).tolist(), strict=True)]
         raw = self._fetch(shards.tolist(), start, [p["width"] for p in place])
@@ -117,13 +136,21 @@ class ShardSet:
 
     def _open(self, shard: int, passing: list[int]) -> int:
         path = self.folder / self._shards[shard]["file"]
-        try:
-            handle = os.open(path, os.O_RDONLY)
-        except OSError as error:
-            raise UserError(f"{path} cannot be opened: {error.strerror}; {MEND}") from error
+        handle = _open_shard(path)
         if len(self._handles) >= self._handle_limit or self._handles.setdefault(shard, handle) != handle:
             passing.append(handle)  # no room to keep it, or another thread was first
         return handle
+
+    def _check_ids(self, shards: set[int]) -> None:
+        for shard in shards:
+            place, crc = self._shards[shard]["arrays"][layout.IDS], 0
+            end = place["at"] + place["length"] * place["width"]
+            for start in range(place["at"], end, BLOCK):
+                (data,) = self._fetch([shard], [start], [min(BLOCK, end - start)])
+                crc = zlib.crc32(data, crc)
+            if crc != place["crc32"]:
+                raise UserError(_damaged_array(self.folder / self._shards[shard]["file"], layout.IDS, place))
+            self._ids_checked.add(shard)
 
     def _check_records(self, rows: np.ndarray, records: list[bytes]) -> None:
         byte, bit = rows >> 3, np.left_shift(1, rows & 7).astype(np.uint8)
@@ -136,8 +163,17 @@ class ShardSet:
         """Says which record is damaged, and where."""
         shard = int(self._shard_of(np.asarray(row)))
         name, at = self._shards[shard]["file"], int(self._offset[row + shard])
-        (id,) = self.ids([row])
-        return f"{self.folder / name}: record {row - self._first[shard]} ({id}) at byte {at} is damaged; {MEND}"
+        return (
+            f"{self.folder / name}: record {row - self._first[shard]} ({self._id(row)}) at byte {at} is damaged; {MEND}"
+        )
+
+    def _id(self, row: int) -> str:
+        """For a message."""
+        try:
+            (id,) = self.ids([row])
+        except UserError:
+            return "its id as well"
+        return id if id.isprintable() else ascii(id)
 
     def _read_index(self) -> None:
         """Fills the arrays of all shards, joined; `_offset` has one more entry a shard than it has records."""
@@ -172,10 +208,7 @@ class ShardSet:
         }
 
     def _checked_handle(self, path: Path, shard: dict) -> int:
-        try:
-            handle = os.open(path, os.O_RDONLY)
-        except OSError as error:
-            raise UserError(f"{path} cannot be opened: {error.strerror}; {MEND}") from error
+        handle = _open_shard(path)
         size = os.fstat(handle).st_size
         if size != shard["bytes"]:
             os.close(handle)
@@ -187,25 +220,44 @@ class ShardSet:
         data = os.pread(handle, place["length"] * kind.itemsize, place["at"])
         damaged = self._check_sums and zlib.crc32(data) != place["crc32"]
         if damaged or len(data) != place["length"] * kind.itemsize:
-            raise UserError(f"{path}: array {name!r} at byte {place['at']} is damaged; {MEND}")
+            raise UserError(_damaged_array(path, name, place))
         return np.frombuffer(data, kind)
 
     def _check_arrays(self, path: Path, shard: dict, arrays: dict[str, np.ndarray]) -> None:
         """Holds even for a file whose sums were forged: no array leads outside another."""
         records, stored = shard["records"], shard["arrays"][layout.BYTES]["length"]
-        lengths = {"crc32": records, "height": records, "width": records}
-        fits = all(len(arrays[name]) == length for name, length in lengths.items())
-        fits = fits and _rises(arrays["offset"], records, stored)
+        fits = _rises(arrays["offset"], records, stored)
         fits = fits and _rises(arrays["label_indptr"], records, len(arrays["label_index"]))
-        fits = fits and len(arrays["label_value"]) == len(arrays["label_index"])
-        fits = fits and bool((arrays["label_index"] < len(self.classes)).all())
+        fits = fits and self._labels_make_sense(arrays)
+        fits = fits and all(_all_between(arrays[name], 1, LONGEST_SIDE) for name in ("height", "width"))
         if fits and self.encoding == "raw":
             pixels = arrays["height"].astype(np.uint64) * arrays["width"]
             fits = bool((np.diff(arrays["offset"]) == 3 * pixels).all())
-        if fits and not self.multi_label:
-            fits = len(arrays["label_index"]) == records and bool((np.diff(arrays["label_indptr"]) == 1).all())
         if not fits:
             raise UserError(f"{path}: its arrays do not fit together, so `fastlt build` did not write it; {MEND}")
+
+    def _labels_make_sense(self, arrays: dict[str, np.ndarray]) -> bool:
+        """The classes of an image exist, ascend, and have known values; one of them, positive, if single-label."""
+        indptr, index, value = arrays["label_indptr"], arrays["label_index"], arrays["label_value"]
+        if not _all_between(value, -1, 1) or not _all_between(index, 0, len(self.classes) - 1):
+            return False
+        if not self.multi_label:
+            return len(index) == len(indptr) - 1 and bool((np.diff(indptr) == 1).all() and (value == 1).all())
+        ascends = np.ones(len(index) + 1, bool)
+        np.greater(index[1:], index[:-1], out=ascends[1:-1])
+        ascends[indptr] = True  # from the last class of an image to the first of the next
+        return bool(ascends.all())
+
+
+def _open_shard(path: Path) -> int:
+    try:
+        return open_plain(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be opened: {error.strerror}; {MEND}") from error
+
+
+def _damaged_array(path: Path, name: str, place: dict) -> str:
+    return f"{path}: array {name!r} at byte {place['at']} is damaged; {MEND}"
 
 
 def _open_files() -> int:
@@ -216,6 +268,10 @@ def _open_files() -> int:
         return 512
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return 1 << 16 if limit == resource.RLIM_INFINITY else limit
+
+
+def _all_between(values: np.ndarray, low: int, high: int) -> bool:
+    return len(values) == 0 or bool(values.min() >= low and values.max() <= high)
 
 
 def _rises(values: np.ndarray, count: int, end: int) -> bool:

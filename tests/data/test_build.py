@@ -1,17 +1,20 @@
 """Building shard sets: the same bytes however it runs, and one clear line for whatever is wrong."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from made_sources import ListSource, counted, encoded, pixels
+from PIL import Image
 
 from fastlt.data.build import build
 from fastlt.data.item import Item
@@ -33,12 +36,20 @@ def run_python(code, **options):
     return subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], env=environment, **options)
 
 
+def mixed():
+    """Pictures that pass through, are transcoded, and are left out, next to each other."""
+    items = counted([70, 50]).items("train")
+    gif = encoded(Image.fromarray(pixels(0)), "GIF")
+    images = {3: gif, 40: gif, 41: b"broken", 42: gif, 90: b"GIF89a"}
+    return ListSource({"train": [replace(item, image=images.get(i, item.image)) for i, item in enumerate(items)]})
+
+
 class TestSameBytes:
     def test_one_worker_two_workers_and_another_executor(self, tmp_path):
         with ThreadPoolExecutor(3) as pool:
             ways = {"one": {"workers": 1}, "two": {"workers": 2}, "threads": {"executor": pool}}
             for name, how in ways.items():
-                build(counted([70, 50]), tmp_path / name, val=0.2, shard_mb=0.02, **how)
+                build(mixed(), tmp_path / name, val=0.2, shard_mb=0.02, **how)
         one, *others = (files(tmp_path / name) for name in ways)
         assert len(one) > 6 and all(other == one for other in others)
 
@@ -133,8 +144,40 @@ class TestWrongInput:
         assert report.splits["train"]["counts"] == [1, 2]
         assert (tmp_path / "out/bad-images.txt").read_text() == "train\ta/2.png\tcannot identify image file\n"
         assert "1 images could not be read" in report.warnings[0]
-        with pytest.raises(UserError, match=r"train: a/2\.png is unreadable"):
-            build(open_source("folder", tmp_path / "in"), tmp_path / "stop", val=0, workers=1, on_bad="stop")
+        with pytest.raises(UserError, match=r"train: a/2\.png: cannot identify image file; mend it"):
+            build(open_source("folder", tmp_path / "in"), tmp_path / "fail", val=0, workers=1, on_bad="fail")
+
+    def test_what_decoders_disagree_on_is_transcoded_left_out_or_ends_the_build(self, tmp_path):
+        gif = encoded(Image.fromarray(pixels(0)), "GIF")
+        source = ListSource({"train": [Item("a", gif, (0,)), Item("b", encoded(pixels(1)), (0, 1))]}, multi_label=True)
+        build(source, tmp_path / "transcode", workers=1)
+        with ShardSet(tmp_path / "transcode" / "train") as shards:
+            assert [bytes(record[:4]) for record in shards.read([0, 1])] == [b"\x89PNG"] * 2
+        report = build(source, tmp_path / "skip", workers=1, on_bad="skip")
+        ((split, id, reason),) = report.bad
+        assert (split, id) == ("train", "a") and re.search("DALI does not decode it|not every decoder", reason)
+        assert report.warnings[0].startswith("1 images could not be read, or not by every decoder alike,")
+        with pytest.raises(UserError, match=r"train: a: (DALI|not every decoder).*; mend it, or skip or transcode"):
+            build(source, tmp_path / "fail", workers=1, on_bad="fail")
+
+    def test_header_checks_find_what_was_cut_off_but_not_what_is_damaged_within(self, tmp_path):
+        whole = encoded(pixels(0))
+        damaged = whole[:60] + bytes([whole[60] ^ 0xFF]) + whole[61:]
+        items = [Item(id, data, (0,)) for id, data in (("a", whole), ("b", whole[:-40]), ("c", damaged))]
+        for check, bad in (("header", ["b"]), ("decode", ["b", "c"]), (None, ["b", "c"])):
+            report = build(ListSource({"train": items}, classes=1), tmp_path / str(check), workers=1, check=check)
+            assert [id for _, id, _ in report.bad] == bad
+
+    def test_many_images_are_checked_by_their_headers_unless_it_is_said(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("fastlt.data.build.DECODE_CHECKS_BELOW", 4)
+        checked = []
+        monkeypatch.setattr(
+            "fastlt.data.workers.prepare_all", lambda *images, checks, **how: checked.append(checks.decode) or ["x"] * 4
+        )
+        for number, check in ((3, None), (4, None), (4, "decode"), (3, "header")):
+            with pytest.raises((UserError, ValueError)):
+                build(counted([number]), tmp_path / f"{number}{check}", workers=1, check=check)
+        assert checked == [True, False, True, False]
 
     def test_a_class_with_no_image_is_named(self, tmp_path):
         with pytest.raises(UserError, match="class 'class 1' has no image in the training split"):
@@ -176,7 +219,7 @@ class TestWrongInput:
         assert files(tmp_path) == before
 
     def test_a_recipe_for_one_label_on_several(self, tmp_path):
-        with pytest.raises(UserError, match="needs one label an image"):
+        with pytest.raises(UserError, match="does not fit several labels an image"):
             build(open_source("digits", form="scenes"), tmp_path, Recipe("step", 10), workers=1)
 
     @pytest.mark.parametrize(
@@ -187,6 +230,7 @@ class TestWrongInput:
             {"quality": 101},
             {"max_side": 0},
             {"on_bad": "?"},
+            {"check": "?"},
             {"raw": True, "quality": 9},
         ],
     )
