@@ -16,7 +16,10 @@ def counts(source, split="train"):
 
 
 def test_every_source_can_be_named():
-    assert source_names() == ["cifar10", "cifar100", "corel5k", "digits", "folder"]
+    assert source_names() == [
+        "annotation", "cifar10", "cifar100", "coco", "corel5k", "csv", "digits", "folder", "list", "openimages",
+        "shards", "voc",
+    ]  # fmt: skip
 
 
 class TestDigits:
