@@ -17,8 +17,10 @@ h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
 table { border-collapse: collapse }
 td, th { padding: .15rem .9rem .15rem 0; text-align: left; vertical-align: top }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
+td.number { white-space: nowrap } th:first-child, td:first-child { min-width: 7rem }
 tr:nth-child(even) td { background: #f5f7f9 }
-img { max-width: 100% } pre { background: #f5f7f9; padding: .8rem; overflow-x: auto; font-size: 13px }
+img { max-width: 100% } .wide { overflow-x: auto } .wide > img { min-width: 40rem }
+pre { background: #f5f7f9; padding: .8rem; overflow-x: auto; font-size: 13px }
 """
 
 
@@ -29,11 +31,12 @@ def write_page(folder: RunFolder, summary: dict, found: dict) -> None:
     write_text(folder.report, page(f"{summary['dataset']}: {summary['method']}", sections))
 
 
-def page(title: str, sections: list[str]) -> str:
+def page(title: str, sections: list[str], style: str = "") -> str:
+    """The whole page; `style` is what its sections need beyond STYLE."""
     body = "\n".join(sections)
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{STYLE}</style><h1>{escape(title)}</h1>\n{body}</html>\n"
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{text(title)}</title><style>{STYLE}{style}</style><h1>{text(title)}</h1>\n{body}</html>\n"
     )
 
 
@@ -41,15 +44,21 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     """The first column is text, the others are numbers."""
 
     def line(cells: list[str], tag: str) -> str:
-        numbers = "".join(f'<{tag} class="number">{escape(cell)}</{tag}>' for cell in cells[1:])
-        return f"<tr><{tag}>{escape(cells[0])}</{tag}>{numbers}</tr>"
+        numbers = "".join(f'<{tag} class="number">{text(cell)}</{tag}>' for cell in cells[1:])
+        return f"<tr><{tag}>{text(cells[0])}</{tag}>{numbers}</tr>"
 
-    return f"<table>{line(head, 'th')}{''.join(line(row, 'td') for row in rows)}</table>"
+    return f'<div class="wide"><table>{line(head, "th")}{"".join(line(row, "td") for row in rows)}</table></div>'
 
 
-def image(figure, text: str) -> str:
+def text(name: str) -> str:
+    """A name out of a data set as HTML; bytes that are no UTF-8 become question marks."""
+    return escape(name.encode("utf-8", "replace").decode())
+
+
+def image(figure, meaning: str) -> str:
+    """A plot inside the page, described by `meaning`; in a narrow window it scrolls instead of becoming illegible."""
     data = base64.b64encode(plots.png(figure)).decode()
-    return f'<img alt="{escape(text)}" src="data:image/png;base64,{data}">'
+    return f'<div class="wide"><img alt="{text(meaning)}" src="data:image/png;base64,{data}"></div>'
 
 
 def percent(value: float | None) -> str:

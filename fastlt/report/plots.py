@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from fastlt.files import write_atomically
 from fastlt.inspection import Inspection
 
 INK = {"train": "#2b5c8a", "val": "#8a8a8a", "test": "#c58b2b"}
-STREAM_INK = ("#2b5c8a", "#b3423a", "#4f8a4b", "#8a5fa8", "#c58b2b")
+STREAM_INK = ("#2b5c8a", "#b3423a", "#4f8a4b", "#8a5fa8", "#c58b2b", "#3f9c9a")
 NAMED = 40  # classes up to which each is named on the axis
+NAME_LENGTH = 28  # characters of a class's name on an axis
 
 
 def save_long_tail(found: Inspection, path: Path) -> None:
@@ -31,13 +33,14 @@ def long_tail(found: Inspection):
         top.plot(
             np.asarray(counts)[order], color=INK[split], label=f"{split}, {found.images[split]:,} images", marker="."
         )
-    top.set(yscale="symlog", ylabel="images of the class", title=f"{found.name}: imbalance {found.imbalance:g}")
+    top.set(yscale="symlog", ylabel="images of the class")
+    top.set_title(f"{found.name}: imbalance {found.imbalance:g}", parse_math=False)
     top.legend(frameon=False)
-    for (name, shares), ink in zip(found.streams.items(), STREAM_INK, strict=True):
+    for (name, shares), ink in zip(found.streams.items(), STREAM_INK, strict=False):
         bottom.plot(np.asarray(shares)[order], label=name.replace("_", " "), color=ink, marker=".")
     bottom.set(yscale="log", ylabel="share of drawn images", xlabel="classes, from head to tail")
     bottom.legend(frameon=False, ncols=3)
-    _name_classes(bottom, [found.classes[c] for c in order])
+    name_classes(bottom, [found.classes[c] for c in order])
     return figure
 
 
@@ -55,18 +58,28 @@ def results_along_tail(per_class: list[dict], value: str):
     results.plot(*zip(*points, strict=True), "o", color="#b3423a", markersize=4)
     results.set(ylim=(-0.02, 1.02), ylabel=value.replace("_", " "))
     results.spines["right"].set_color("#b3423a")
-    _name_classes(axes, [row["name"] for row in rows])
+    name_classes(axes, [row["name"] for row in rows])
     return figure
 
 
-def _name_classes(axes, names: list[str]) -> None:
+def name_classes(axes, names: list[str]) -> None:
+    """Names each class below its place, as far as names have room."""
     if len(names) <= NAMED:
-        axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+        slant = {"rotation": 45, "ha": "right"} if max(map(len, names)) > 3 else {}
+        axes.set_xticks(range(len(names)), list(map(shortened, names)), parse_math=False, **slant)
+
+
+def shortened(name: str, most: int = NAME_LENGTH) -> str:
+    """The name on one line, cut at the end, without characters that cannot be drawn."""
+    line = "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in name)
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def png(figure) -> bytes:
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # names in scripts that the font lacks
+        figure.savefig(file, format="png", dpi=110)
     return file.getvalue()
 
 
