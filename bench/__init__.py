@@ -8,15 +8,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-SUBJECTS = ("reader", "loader", "index", "losses")
+SUBJECTS = ("reader", "loader", "index", "losses", "build")
 
 
 def run(subject: str, data: Path | None, console: Console) -> dict:
-    """Times one of SUBJECTS and prints its cases; returns {"machine": ..., "cases": [{"name", ...figures}]}."""
+    """Times one of SUBJECTS and prints its cases; returns {"machine", "cases": [{"name", ...figures}], ...summary}."""
     from fastlt.bench.machine import describe_machine
 
-    cases = importlib.import_module(f"fastlt.bench.{subject}").cases(data)
-    found = {"subject": subject, "machine": describe_machine(), "cases": cases}
+    module = importlib.import_module(f"fastlt.bench.{subject}")
+    cases = module.cases(data)
+    summary = module.summary(cases) if hasattr(module, "summary") else {}
+    found = {"subject": subject, "machine": describe_machine(), "cases": cases, **summary}
     console.print(_table(subject, cases))
     return found
 

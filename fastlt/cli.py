@@ -91,8 +91,12 @@ def demo(out: Path, steps: int | None) -> None:
 @click.argument("source")
 @click.option("--root", type=FOLDER, help="Folder or archive that holds the data; digits needs none.")
 @click.option("--out", type=FOLDER, required=True, help="Folder to write: train/, val/, test/.")
-@click.option("--recipe", help="none, exponential or step; default: the source's own.")
-@click.option("--imbalance", type=float, help="Largest class over the smallest, for the recipe.")
+@click.option("--recipe", help="none, exponential, step, pareto, voc-lt, coco-lt or ids; default: the source's own.")
+@click.option("--imbalance", type=float, help="Largest class over the smallest, for exponential, step and pareto.")
+@click.option("--largest", type=int, help="Images of the largest class; default: all, 800 (voc-lt), 1200 (coco-lt).")
+@click.option("--ids", type=FOLDER, help="File that names the training images that stay, one id a line.")
+@click.option("--hide", metavar="RULE", help="Labels of train that become unknown: rps:SHARE or fpc:NUMBER.")
+@click.option("--balance-attributes", is_flag=True, help="Add varied copies of images with rare attributes to train.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--val", type=click.FloatRange(0, 1, max_open=True), help="Share of training carved off as val/.")
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the source.")
@@ -103,33 +107,51 @@ def demo(out: Path, steps: int | None) -> None:
 @click.option(
     "--raw/--encoded", default=None, help="Store pixels, or encoded files; default: as the source gives them."
 )
-@click.option("--on-bad", type=click.Choice(["skip", "stop"]), default="skip", show_default=True)
+@click.option(
+    "--on-bad",
+    type=click.Choice(["fail", "skip", "transcode"]),
+    default="transcode",
+    show_default=True,
+    help="Pictures that not every decoder reads alike: end, leave out, or store as PNG.",
+)
+@click.option(
+    "--check",
+    type=click.Choice(["header", "decode"]),
+    help="Look at headers and ends of files, or decode every picture; default: decode below 100,000 pictures.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace another data set in OUT.")
 @json_option
-def build(source, root, out, recipe, imbalance, options, json_file, **settings) -> None:
+def build(source, root, out, json_file, **settings) -> None:
     """Turn pictures into a long-tailed data set of HDF5 shards.
 
-    SOURCE is digits, cifar10, cifar100, corel5k or folder. A build that was stopped goes on where it was.
+    SOURCE is annotation, cifar10, cifar100, coco, corel5k, csv, digits, folder, list, openimages, shards or voc; the
+    README says what each reads. A build that was stopped goes on where it was.
 
     Example: fastlt build cifar10 --root cifar-10-python.tar.gz --out data/cifar10-lt --recipe exponential
     --imbalance 100
     """
     from fastlt.commands.data import build_data_set
 
-    report = build_data_set(source, root, out, recipe, imbalance, options, _console(), **settings)
+    report = build_data_set(source, root, out, _console(), **settings)
     _write_json(json_file, report)
 
 
 @commands.command()
 @click.argument("data", type=FOLDER)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the streams.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the streams, and of the pictures shown.")
 @click.option("--plot", type=FOLDER, help="Draw the long tail into this .png, .svg or .pdf file.")
+@click.option("--html", type=FOLDER, help="Write a page with plots, co-occurrence and pictures to this file.")
+@click.option("--before", type=FOLDER, help="Compare with this other data set, class by class, in the page of --html.")
 @json_option
-def inspect(data: Path, seed: int, plot: Path | None, json_file: Path | None) -> None:
+def inspect(
+    data: Path, seed: int, plot: Path | None, html: Path | None, before: Path | None, json_file: Path | None
+) -> None:
     """Show the classes of a data set, its long tail, and the label distribution that each stream makes of it.
 
-    Example: fastlt inspect data/cifar10-lt
+    Example: fastlt inspect data/cifar10-lt --html cifar10-lt.html
     """
+    if before and not html:
+        raise click.UsageError("--before draws into the page of the data set: give --html too")
     from fastlt.inspection import inspect as look
     from fastlt.report.tables import data_table
 
@@ -139,6 +161,10 @@ def inspect(data: Path, seed: int, plot: Path | None, json_file: Path | None) ->
         from fastlt.report.plots import save_long_tail
 
         save_long_tail(found, plot)
+    if html:
+        from fastlt.report.data_page import write_data_page
+
+        write_data_page(data, found, html, seed, before)
     _write_json(json_file, found.as_dict())
 
 
@@ -220,11 +246,12 @@ def predict(run, pictures, out, checkpoint, device) -> None:
 
 
 @commands.command()
-@click.argument("what", type=click.Choice(["reader", "loader", "index", "losses"]))
+@click.argument("what", type=click.Choice(["reader", "loader", "index", "losses", "build"]))
 @click.option("--data", type=FOLDER, help="Data set to read; default: photographs made into one for the occasion.")
 @json_option
 def bench(what, data, json_file) -> None:
-    """Time a part side by side with its plain counterpart: the shard reader, the loader, a large index, the losses.
+    """Time a part side by side with its plain counterpart: the shard reader, the loader, a large index, the losses,
+    building.
 
     Example: fastlt bench loader --json loader.json
     """

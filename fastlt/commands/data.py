@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fastlt.data.build import BuildReport, build
 from fastlt.data.item import Source
-from fastlt.data.longtail import Recipe
+from fastlt.data.longtail import NAMES, SINGLE_LABEL, Recipe
+from fastlt.data.partial import Hiding
 from fastlt.data.sources import open_source
 from fastlt.data.verify import verify
 from fastlt.errors import UserError
@@ -23,16 +24,24 @@ def build_data_set(
     source_name: str,
     root: Path | None,
     out: Path,
-    recipe: str | None,
-    imbalance: float | None,
-    options: list[str],
     console: Console,
+    *,
+    recipe: str | None = None,
+    imbalance: float | None = None,
+    largest: int | None = None,
+    ids: Path | None = None,
+    hide: str | None = None,
+    options: tuple[str, ...] = (),
     **settings,
 ) -> dict:
     """Builds and says what came of it; returns the figures of each split."""
+    if root is not None and root.resolve() == out.resolve():
+        raise UserError(f"{out} is the folder that is read; build into another one")
     source = open_source(source_name, root, **dict(_option(text) for text in options))
+    chosen = _recipe(source, recipe, imbalance, largest, ids)
+    hiding = Hiding.parse(hide) if hide else None
     with _bars(console) as progress:
-        report = build(source, out, _recipe(source, recipe, imbalance), progress=progress, **settings)
+        report = build(source, out, chosen, hiding=hiding, progress=progress, **settings)
     for line in closing_lines(report):
         console.print(line, markup=False, soft_wrap=True)
     return {
@@ -66,16 +75,33 @@ def verify_data_set(data: Path, console: Console) -> dict:
     return asdict(report)
 
 
-def _recipe(source: Source, name: str | None, imbalance: float | None) -> Recipe | None:
+def _recipe(
+    source: Source, name: str | None, imbalance: float | None, largest: int | None, ids: Path | None
+) -> Recipe | None:
     """The source's own recipe where nothing is said."""
-    if name is None and imbalance is None:
+    if name is None and ids is not None:
+        name = "ids"
+    if name is None and imbalance is None and largest is None:
         return None
     name = name or (source.default_recipe.name if source.default_recipe.name != "none" else "exponential")
-    if name == "none" and imbalance is not None:
-        raise UserError("recipe none keeps every image; leave --imbalance out, or choose exponential or step")
-    if name != "none" and imbalance is None:
+    if name in SINGLE_LABEL and imbalance is None:
         raise UserError(f"recipe {name} needs --imbalance: the largest class over the smallest, such as 100")
-    return Recipe(name) if imbalance is None else Recipe(name, imbalance)
+    if name in NAMES and name not in SINGLE_LABEL and imbalance is not None:
+        raise UserError(f"recipe {name} takes no imbalance; leave --imbalance out, or choose {', '.join(SINGLE_LABEL)}")
+    if name == "ids" and ids is None:
+        raise UserError("recipe ids needs --ids FILE: the ids of the images that stay, one a line")
+    return Recipe(name, 1.0 if imbalance is None else imbalance, largest, _read_ids(ids) if ids else frozenset())
+
+
+def _read_ids(path: Path) -> frozenset[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); give a text file with one id a line") from error
+    found = frozenset(line.strip() for line in lines if line.strip())
+    if not found:
+        raise UserError(f"{path} names no id; give a text file with one id a line")
+    return found
 
 
 def _option(text: str) -> tuple[str, object]:

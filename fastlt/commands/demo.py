@@ -37,7 +37,7 @@ def run_demo(out: Path, steps: int | None, console: Console) -> None:
     """Builds, trains, and ends with a table, OUT/report.html and OUT/summary.json. What is there already is kept."""
     begin = time.perf_counter()
     for name, options in DATA.items():
-        build_data_set("digits", None, out / "data" / name, None, None, options, console)
+        build_data_set("digits", None, out / "data" / name, console, options=options)
         console.print(data_table(inspect(out / "data" / name)))
     results = {title: _run(out, title, experiment, steps, console) for title, experiment in EXPERIMENTS.items()}
     _write_report(out, results)

@@ -1,0 +1,165 @@
+"""Building: encoded pictures passed through, against writing the same files by h5py and by WebDataset; and re-encoded,
+against FFCV's writer. Every contestant reads the files and leaves its output synced to disk."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+import statistics
+import tarfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import h5py
+import numpy as np
+from fastlt.bench.photos import photo_set
+from fastlt.bench.timing import rates_in_turn
+
+from fastlt.data.build import build
+from fastlt.data.item import Item
+from fastlt.data.longtail import Recipe
+
+LEAST, ROUNDS, QUALITY, LONGEST = 4096, 5, 90, 512  # pictures a turn at least: files are taken again under another name
+ABSENT = "not installed"
+
+
+class Files:
+    """Files as a source; all of one class."""
+
+    name, classes, multi_label = "files", ["picture"], False
+    splits, default_val, default_recipe = ("train",), 0.0, Recipe()
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
+
+    def items(self, split: str) -> Iterator[Item]:
+        return (Item(f"{number:06d}", path, (0,)) for number, path in enumerate(self.paths))
+
+    def describe(self) -> dict:
+        return {"name": self.name}
+
+
+def cases(data: Path | None) -> list[dict]:
+    """Pictures per second, and `vs_x`: ours over the rate of x, the median over rounds."""
+    with photo_set(data) as (_, files), TemporaryDirectory(dir=Path.cwd()) as folder:
+        paths = (files * -(-LEAST // len(files)))[: max(LEAST, len(files))]
+        with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
+            return [*_passed_through(paths, Path(folder), pool), _encoded_anew(paths[: LEAST // 8], Path(folder), pool)]
+
+
+def summary(found: list[dict]) -> dict:
+    """images_per_second and vs, by what is done and how pictures are checked."""
+    passed = {case["checks"]: case for case in found if case["name"] == "pass_through"}
+    anew = next(case for case in found if case["name"] == "reencode")
+    return {
+        "images_per_second": {checks: case["images_per_second"] for checks, case in passed.items()},
+        "vs": {
+            "pass_through": {checks: _ratios(case) for checks, case in passed.items()},
+            "reencode": {**_ratios(anew), "ffcv": ABSENT},
+        },
+    }
+
+
+def _passed_through(paths: list[Path], folder: Path, pool: ProcessPoolExecutor) -> list[dict]:
+    def ours(checks: str) -> Callable[[], int]:
+        def work() -> int:
+            build(Files(paths), folder / checks, executor=pool, check=checks, overwrite=True)
+            (folder / checks / "train" / "dataset.json").unlink()  # the next turn begins anew
+            return len(paths)
+
+        return work
+
+    peers = {"h5py_vlen": _h5py_vlen, "tar": _tar, "flat": _flat}
+    if importlib.util.find_spec("webdataset"):
+        peers["webdataset"] = _webdataset
+    work = {"header": ours("header"), "decode": ours("decode")}
+    work |= {name: lambda write=write, name=name: write(paths, folder / name) for name, write in peers.items()}
+    rates = rates_in_turn(work, ROUNDS)
+    absent = {} if "webdataset" in peers else {"vs_webdataset": ABSENT}
+    return [_case("pass_through", checks, rates, checks, list(peers)) | absent for checks in ("header", "decode")]
+
+
+def _encoded_anew(paths: list[Path], folder: Path, pool: ProcessPoolExecutor) -> dict:
+    """Against one process that does the same by Pillow, since FFCV's writer is rarely there."""
+
+    def ours() -> int:
+        build(Files(paths), folder / "anew", executor=pool, quality=QUALITY, max_side=LONGEST, overwrite=True)
+        (folder / "anew" / "train" / "dataset.json").unlink()
+        return len(paths)
+
+    rates = rates_in_turn({"ours": ours, "pillow": lambda: _pillow(paths, folder / "pillow")}, ROUNDS)
+    return _case("reencode", "decode", rates, "ours", ["pillow"])
+
+
+def _case(name: str, checks: str, rates: dict, ours: str, peers: list[str]) -> dict:
+    ratios = {
+        f"vs_{peer}": round(statistics.median(a / b for a, b in zip(rates[ours], rates[peer], strict=True)), 2)
+        for peer in peers
+    }
+    rate = round(statistics.median(rates[ours]), 1)
+    return {"name": name, "checks": checks, "images_per_second": rate, **ratios, "samples": {ours: rates[ours]}}
+
+
+def _ratios(case: dict) -> dict:
+    return {name.removeprefix("vs_"): value for name, value in case.items() if name.startswith("vs_")}
+
+
+def _h5py_vlen(paths: list[Path], out: Path) -> int:
+    with h5py.File(out, "w") as file:
+        pictures = file.create_dataset("pictures", (len(paths),), h5py.vlen_dtype(np.uint8))
+        labels = file.create_dataset("labels", (len(paths),), np.int64)
+        for number, path in enumerate(paths):
+            pictures[number] = np.frombuffer(path.read_bytes(), np.uint8)
+            labels[number] = 0
+    return _synced(out, len(paths))
+
+
+def _tar(paths: list[Path], out: Path) -> int:
+    """What WebDataset reads, written by the standard library."""
+    with tarfile.open(out, "w") as archive:
+        for number, path in enumerate(paths):
+            for suffix, data in (("jpg", path.read_bytes()), ("cls", b"0")):
+                entry = tarfile.TarInfo(f"{number:06d}.{suffix}")
+                entry.size = len(data)
+                archive.addfile(entry, io.BytesIO(data))
+    return _synced(out, len(paths))
+
+
+def _webdataset(paths: list[Path], out: Path) -> int:
+    import webdataset
+
+    with webdataset.TarWriter(str(out)) as archive:
+        for number, path in enumerate(paths):
+            archive.write({"__key__": f"{number:06d}", "jpg": path.read_bytes(), "cls": 0})
+    return _synced(out, len(paths))
+
+
+def _flat(paths: list[Path], out: Path) -> int:
+    """The least there is to do."""
+    with open(out, "wb") as file:
+        for path in paths:
+            file.write(path.read_bytes())
+    return _synced(out, len(paths))
+
+
+def _pillow(paths: list[Path], out: Path) -> int:
+    from PIL import Image
+
+    with open(out, "wb") as file:
+        for path in paths:
+            with Image.open(path) as picture:
+                encoded = io.BytesIO()
+                picture.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
+                picture.convert("RGB").save(encoded, "JPEG", quality=QUALITY)
+                file.write(encoded.getvalue())
+    return _synced(out, len(paths))
+
+
+def _synced(path: Path, count: int) -> int:
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+    return count
