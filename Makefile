@@ -16,7 +16,7 @@ help:
 	@echo "make test      the tests, without the slow ones"
 	@echo "make test-all  all the tests"
 	@echo "make lint      ruff"
-	@echo "make bench     time the shard reader, the loader, a large index and the losses"
+	@echo "make bench     time the shard reader, the loader, a large index, the losses, building"
 	@echo "make install   only make the virtual environment $(VENV) and install into it"
 	@echo "make gpu-check on a machine with an NVIDIA GPU: everything there is to check and to time on it"
 	@echo "make clean     remove what tests and builds left behind; $(VENV), data and runs stay"
@@ -40,6 +40,7 @@ bench: machine $(INSTALLED)
 	$(BIN)/python -m fastlt bench loader
 	$(BIN)/python -m fastlt bench index
 	$(BIN)/python -m fastlt bench losses
+	$(BIN)/python -m fastlt bench build
 
 gpu-check: $(INSTALLED)
 	$(BIN)/python tools/gpu_check.py --out gpu-check

@@ -35,9 +35,10 @@ def build_data_set(
     **settings,
 ) -> dict:
     """Builds and says what came of it; returns the figures of each split."""
-    if root is not None and root.resolve() == out.resolve():
-        raise UserError(f"{out} is the folder that is read; build into another one")
-    source = open_source(source_name, root, **dict(_option(text) for text in options))
+    given = dict(_option(text) for text in options)
+    if out.resolve() in {path.resolve() for path in _read_folders(root, given)}:
+        raise UserError(f"{out} is a folder that is read; build into another one")
+    source = open_source(source_name, root, **given)
     chosen = _recipe(source, recipe, imbalance, largest, ids)
     hiding = Hiding.parse(hide) if hide else None
     with _bars(console) as progress:
@@ -49,6 +50,11 @@ def build_data_set(
         "bad_images": len(report.bad),
         "splits": {name: {key: split[key] for key in ("records", "counts")} for name, split in report.splits.items()},
     }
+
+
+def _read_folders(root: Path | None, options: dict) -> list[Path]:
+    also = options.get("also") or []
+    return [*([root] if root else []), *map(Path, map(str, also if isinstance(also, list) else [also]))]
 
 
 def closing_lines(report: BuildReport) -> list[str]:
@@ -105,13 +111,19 @@ def _read_ids(path: Path) -> frozenset[str]:
 
 
 def _option(text: str) -> tuple[str, object]:
+    """Lists in brackets, numbers and true or false as YAML has them; all else is text as it stands."""
     key, equals, value = text.partition("=")
     if not equals:
         raise UserError(f"--option {text}: write it as key=value")
     try:
-        return key, yaml.safe_load(value)
+        found = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise UserError(f"--option {text}: {value} is no YAML value") from error
+        if value[:1] in "[{":
+            raise UserError(f"--option {text}: {value} is no YAML value") from error
+        return key, value
+    if found in (None, ""):
+        return key, None if value.lower() in ("null", "~") else value
+    return key, value if isinstance(found, list | dict) and value[0] not in "[{" else found
 
 
 @contextmanager

@@ -171,7 +171,7 @@ def _description(source: Source, recipe: Recipe, settings: Settings, plan: Plan,
         "groups": group_limits(source.multi_label),
         "source": source.describe(),
         "recipe": {**recipe.describe(), "seed": settings.seed, "validation": plan.val},
-        "subset": plan.digest,  # of ids, labels and choice: equal where two data sets hold the same images
+        "subset": plan.digest,  # of ids, labels and choice: equal where the same images of a source were chosen
         "balanced_attributes": settings.balance_attributes and plan.split == "train",
         "hidden": settings.hiding and settings.hiding.describe() if plan.split == "train" else None,
         "treatment": asdict(settings.treatment),

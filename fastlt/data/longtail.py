@@ -42,8 +42,10 @@ class Recipe:
             raise UserError(f"unknown recipe {self.name!r}; choose one of {', '.join(NAMES)}")
         if not 1 <= self.imbalance < float("inf"):
             raise UserError(f"imbalance {self.imbalance:g} must be 1 or more: the largest class over the smallest")
-        if self.largest is not None and (self.largest < 1 or self.name in ("none", "ids")):
-            raise UserError(f"recipe {self.name} and {self.largest} images in the largest class do not go together")
+        if self.largest is not None and not 1 <= self.largest < 2**53:
+            raise UserError(f"the largest class cannot have {self.largest} images; give 1 or more")
+        if self.largest is not None and self.name in ("none", "ids"):
+            raise UserError(f"recipe {self.name} has no largest class; leave --largest out")
         if bool(self.ids) != (self.name == "ids"):
             raise UserError("recipe ids and a list of ids belong together; give both or neither")
 
@@ -98,14 +100,21 @@ def group_of(counts: np.ndarray, limits: dict[str, tuple[int, int | None]]) -> d
 
 def _rows_of(wanted: frozenset[str], ids: list[str]) -> np.ndarray:
     """An id is an image's own, or the name of its file without folders and extension, as published lists have it."""
-    rows = [row for row, id in enumerate(ids) if id in wanted or _stem(id) in wanted]
-    known = {ids[row] for row in rows} | {_stem(ids[row]) for row in rows}
-    missing = sorted(wanted - known)
-    if missing:
+    exact = [row for row, id in enumerate(ids) if id in wanted]
+    missing = wanted - {ids[row] for row in exact}
+    by_stem: dict[str, list[int]] = {}
+    for row, id in enumerate(ids):
+        if _stem(id) in missing:
+            by_stem.setdefault(_stem(id), []).append(row)
+    for stem, rows in by_stem.items():
+        if len(rows) > 1:
+            raise UserError(f"id {stem!r} is the name of {len(rows)} images, such as {ids[rows[0]]!r}; write whole ids")
+    nowhere = sorted(missing - by_stem.keys())
+    if nowhere:
         raise UserError(
-            f"{len(missing)} of {len(wanted)} ids are no training image, such as {missing[0]!r}; mend the list"
+            f"{len(nowhere)} of {len(wanted)} ids are no training image, such as {nowhere[0]!r}; mend the list"
         )
-    return np.asarray(rows, np.int64)
+    return np.unique(np.array([*exact, *(rows[0] for rows in by_stem.values())], np.int64))
 
 
 def _stem(id: str) -> str:

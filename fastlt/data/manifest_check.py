@@ -100,8 +100,8 @@ def _place(name: str, place: object, shard: dict) -> tuple[int, int]:
 
 
 def _partial_sets(groups: object, classes: int) -> bool:
-    """Whether these are lists of classes, by name, and no class is in two."""
-    if not isinstance(groups, dict) or not all(isinstance(group, list) for group in groups.values()):
+    """Whether these are lists of classes, by name, none empty, and no class is in two."""
+    if not isinstance(groups, dict) or not all(isinstance(group, list) and group for group in groups.values()):
         return False
     members = [index for group in groups.values() for index in group]
     return all(_integer(index, 0, classes - 1) for index in members) and len(set(members)) == len(members)

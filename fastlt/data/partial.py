@@ -33,7 +33,7 @@ class Hiding:
             found = cls(name, float(amount))
         except ValueError:
             found = cls(name, float("nan"))
-        fitting = {"rps": 0 < found.amount < 1, "fpc": found.amount >= 1 and found.amount == int(found.amount)}
+        fitting = {"rps": 0 < found.amount < 1, "fpc": 1 <= found.amount < 1e15 and found.amount.is_integer()}
         if not fitting.get(name, False):
             raise UserError(f"hidden labels {text!r}: write rps:SHARE with 0 < SHARE < 1, or fpc:NUMBER, at least 1")
         return found
@@ -42,26 +42,41 @@ class Hiding:
         return asdict(self)
 
 
-def hide(hiding: Hiding, labels: LabelRows, dataset: str, seed: int) -> LabelRows:
-    """The same rows with some known labels unknown; which depends on (hiding, dataset, seed) and the row's place alone.
+def hide(hiding: Hiding, labels: LabelRows, rows: np.ndarray, dataset: str, seed: int) -> LabelRows:
+    """The same labels with some of those of `rows` (int64, ascending) unknown; other rows are not to be used.
 
-    What is unknown already stays so.
+    Which depends on (hiding, dataset, seed) and the places of `rows` alone. What is unknown already stays so.
     """
     parts = ("partial", dataset, hiding.name, f"{hiding.amount:g}", seed)
     if hiding.name == "rps":
-        return _hide_each(labels, hiding.amount, key(*parts))
-    return _keep_few(labels, int(hiding.amount), parts)
+        return _hide_each(labels, rows, hiding.amount, key(*parts))
+    return _spread(_keep_few(labels.take(rows), int(hiding.amount), parts), rows, len(labels))
 
 
-def _hide_each(labels: LabelRows, share: float, seed_key: int) -> LabelRows:
+def _hide_each(labels: LabelRows, rows: np.ndarray, share: float, seed_key: int) -> LabelRows:
+    """Each label by a hash of its own place, so a row's do not depend on which others there are."""
+    if labels.default == -1:  # what is listed is all that is known
+        row, place = labels.entries(rows)
+        stays = uniform(seed_key, rows[row] * labels.classes + labels.index[place]) >= share
+        row, place = row[stays], place[stays]
+        found = _from_entries(row, labels.index[place], labels.value[place], len(rows), labels.classes)
+        return _spread(found, rows, len(labels))
     default, step = (-1 if share > 0.5 else 0), max(1, CELLS // labels.classes)
     parts = []
-    for start in range(0, len(labels), step):
-        rows = np.arange(start, min(start + step, len(labels)))
-        cell = rows[:, None] * labels.classes + np.arange(labels.classes)
-        dense = np.where(uniform(seed_key, cell) < share, np.int8(-1), labels.dense(rows))
+    for start in range(0, len(rows), step):
+        some = rows[start : start + step]
+        cell = some[:, None] * labels.classes + np.arange(labels.classes)
+        dense = np.where(uniform(seed_key, cell) < share, np.int8(-1), labels.dense(some))
         parts.append(_sparse(dense, default))
-    return _joined(parts, labels.classes, default)
+    return _spread(_joined(parts, labels.classes, default), rows, len(labels))
+
+
+def _spread(found: LabelRows, rows: np.ndarray, size: int) -> LabelRows:
+    """Row i of `found` at place rows[i] of `size`; nothing in between."""
+    lengths = np.zeros(size, np.int64)
+    lengths[rows] = np.diff(found.indptr)
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return LabelRows(indptr, found.index, found.value, found.classes, found.default)
 
 
 def _keep_few(labels: LabelRows, keep: int, parts: tuple) -> LabelRows:

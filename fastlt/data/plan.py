@@ -71,14 +71,18 @@ def make_plans(
     )
     in_val = kept[carve(labels.take(kept), val, seed)] if val else kept[:0]
     in_train = np.setdiff1d(kept, in_val, assume_unique=True)
-    hidden = hide(hiding, labels, source.name, seed) if hiding else None
+    if not len(in_train):
+        raise UserError(
+            f"the recipe and the share for validation leave no training image of {source.name}; loosen them"
+        )
+    hidden = hide(hiding, labels, in_train, source.name, seed) if hiding else None
     warnings = _check_classes(source, (labels if hidden is None else hidden).take(in_train).counts())
     train = _plan(source, "train", "train", in_train, len(labels), val, digest)
     if hidden is not None:
         train = replace(train, hidden=hidden, label_default=hidden.default)
     if balance_attributes:
         copies = np.zeros(len(labels), np.int64)
-        members = labels.take(in_train).members()
+        members = (labels if hidden is None else hidden).take(in_train).members()
         copies[in_train] = repeats(members, getattr(source, "attributes", {}), len(in_train)) - 1
         train = replace(train, copies=copies, copy_key=key("copies", source.name, seed))
     plans = [train]

@@ -1,7 +1,7 @@
 """Changed copies of a picture, made offline to balance the values of its attributes.
 
 The six operations and their probabilities are those of Flixstock's balancing, which took them from Albumentations
-(Buslaev et al., Information 2020): what they do there by default, they do here.
+(Buslaev et al., Information 2020); what moves in from beyond the border is the picture mirrored.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from fastlt import hashing
+from fastlt.data.picture_headers import open_header
 from fastlt.data.pictures import upright
 from fastlt.data.shards import ShardSet
 from fastlt.report.page import text
@@ -72,7 +73,7 @@ def _picture(records: ShardSet, row: int) -> Image.Image:
     (record,) = records.read([row])
     if records.encoding == "raw":
         return Image.fromarray(record)
-    with warnings.catch_warnings(), Image.open(io.BytesIO(record.tobytes())) as opened:
+    with warnings.catch_warnings(), open_header(record.tobytes()) as opened:
         warnings.simplefilter("ignore")  # odd metadata and large pictures are no faults
         opened.draft("RGB", (2 * SIDES[0], 2 * SIDES[1]))  # a JPEG is decoded no larger than it has to be
         return upright(opened)

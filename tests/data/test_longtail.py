@@ -102,6 +102,20 @@ def test_ids_keep_what_they_name_by_id_or_by_file_name():
         choose(Recipe("ids", ids=frozenset(["else", "7"])), labels, "made", seed=5)
 
 
+def test_a_file_name_that_several_images_have_is_no_id():
+    ids = ["cat/1.jpg", "dog/1.jpg", "dog/2.jpg"]
+    with pytest.raises(UserError, match="id '1' is the name of 2 images, such as 'cat/1.jpg'; write whole ids"):
+        choose_by(Recipe("ids", ids=frozenset("1")), balanced(1, 3), False, "made", 0, lambda: ids)
+    kept = choose_by(Recipe("ids", ids=frozenset(["cat/1.jpg", "2"])), balanced(1, 3), False, "made", 0, lambda: ids)
+    assert kept.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("largest", [0, -1, 10**30])
+def test_impossible_largest_classes(largest):
+    with pytest.raises(UserError, match="give 1 or more"):
+        Recipe("step", 10, largest)
+
+
 @pytest.mark.parametrize(("name", "fitting"), [("voc-lt", "exponential"), ("coco-lt", "pareto")])
 def test_recipes_for_several_labels_refuse_one_label(name, fitting):
     with pytest.raises(UserError, match=f"does not fit one label an image; choose .*{fitting}"):

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from fastlt.data.build import build
 from fastlt.data.item import Item
 from fastlt.data.labels import LabelRows
-from fastlt.data.partial import Hiding, hide
+from fastlt.data.partial import Hiding
+from fastlt.data.partial import hide as hide_of
 from fastlt.data.shards import ShardSet
 from fastlt.errors import UserError
 from tests.data.made_sources import ListSource, encoded, pixels
@@ -23,6 +24,10 @@ def rows_of(matrix, default=0):
 
 def made(size=400, classes=12, default=0, seed=0):
     return rows_of(np.random.default_rng(seed).choice([1, 0, -1], (size, classes), p=[0.2, 0.7, 0.1]), default)
+
+
+def hide(hiding, labels, dataset, seed):
+    return hide_of(hiding, labels, np.arange(len(labels)), dataset, seed)
 
 
 def dense(labels):
@@ -55,6 +60,24 @@ def test_fpc_keeps_so_many_positives_and_negatives_of_every_class(default):
     for known in (0, 1):
         there = (before == known).sum(axis=0)
         assert ((after == known).sum(axis=0) == np.minimum(there, 90)).all()
+
+
+@pytest.mark.parametrize("default", [0, -1])
+@pytest.mark.parametrize("rule", ["rps:0.3", "rps:0.9", "fpc:7"])
+def test_only_the_rows_of_training_are_drawn_from(rule, default):
+    labels, rows, hiding = made(default=default), np.arange(3, 400, 5), Hiding.parse(rule)
+    before, after = labels.dense(rows), hide_of(hiding, labels, rows, "made", 0).dense(rows)
+    assert ((after == before) | (after == -1)).all()
+    if hiding.name == "fpc":
+        for known in (0, 1):
+            assert ((after == known).sum(axis=0) == np.minimum((before == known).sum(axis=0), 7)).all()
+    else:
+        assert np.array_equal(after, hide(hiding, labels, "made", 0).dense(rows)), "each by its own place"
+
+
+def test_where_little_is_known_little_is_kept_in_memory():
+    labels = rows_of(np.where(np.random.default_rng(0).random((500, 300)) < 0.01, 1, -1), default=-1)
+    assert len(hide(Hiding("rps", 0.3), labels, "made", 0).index) < len(labels.index)
 
 
 @given(st.integers(1, 40), st.integers(1, 6), st.integers(0, 5), st.sampled_from(["rps:0.5", "rps:0.7", "fpc:3"]))

@@ -7,6 +7,7 @@ import pytest
 from made_sources import encoded, pixels
 from PIL import Image
 
+from fastlt.commands.data import _option
 from fastlt.data.sources import open_source, source_names
 from fastlt.errors import UserError
 
@@ -118,3 +119,14 @@ class TestWrongUse:
     def test_wrong_form(self):
         with pytest.raises(UserError, match="single or scenes"):
             open_source("digits", form="triple")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a=1", 1), ("a=true", True), ("a=null", None), ("a=[2007, 2012]", [2007, 2012]), ("a=x y", "x y"),
+        ("a=-", "-"), ("a=?", "?"), ("a=#N/A", "#N/A"), ("a=|", "|"), ("a=,", ","), ("a=b: c", "b: c"), ("a=", ""), ("a=x=y", "x=y"),
+    ],
+)  # fmt: skip
+def test_an_option_is_text_unless_it_is_a_number_a_truth_or_a_list(text, value):
+    assert _option(text) == ("a", value)

@@ -12,6 +12,7 @@ from fastlt.data import varied_copies
 from fastlt.data.build import build
 from fastlt.data.item import Item
 from fastlt.data.shards import ShardSet
+from fastlt.data.sources import open_source
 from fastlt.data.varied_copies import OPERATIONS, vary
 from fastlt.errors import UserError
 from fastlt.hashing import uniform
@@ -128,3 +129,9 @@ def test_a_source_without_attributes_is_refused(tmp_path):
     source.attributes = {}
     with pytest.raises(UserError, match="there are no attributes to balance"):
         build(source, tmp_path, balance_attributes=True, workers=1)
+
+
+def test_a_set_that_holds_copies_is_not_cut_anew(tmp_path):
+    build(made_source("PNG"), tmp_path / "balanced", balance_attributes=True, workers=1)
+    with pytest.raises(UserError, match="holds varied copies; read the data set that it was made from"):
+        open_source("shards", tmp_path / "balanced")

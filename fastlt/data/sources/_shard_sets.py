@@ -16,7 +16,7 @@ SPLITS = ("train", "val", "test")
 class StoredSet:
     """The splits that a build wrote into one folder.
 
-    Raises UserError if there is no train among them, one is damaged, or they are not of one data set.
+    Raises UserError if there is no train among them, one is damaged, they hold copies, or are not of one data set.
     """
 
     def __init__(self, folder: Path):
@@ -25,6 +25,8 @@ class StoredSet:
             raise UserError(f"{folder} has no train that `fastlt build` wrote; give the folder that holds train/")
         self.splits = {split: ShardSet(folder / split) for split in SPLITS if manifest.begun(folder / split)}
         train = self.splits["train"]
+        if train.manifest.get("balanced_attributes"):  # a copy in train and its original in val would not be told apart
+            raise UserError(f"{folder} holds varied copies; read the data set that it was made from")
         self.classes, self.multi_label, self.name = train.classes, train.multi_label, train.manifest["name"]
         self.label_default: int = min(shards.manifest["label_default"] for shards in self.splits.values())
         self.attributes: dict[str, list[int]] = train.manifest.get("attributes", {})
