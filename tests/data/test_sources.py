@@ -125,7 +125,8 @@ class TestWrongUse:
     ("text", "value"),
     [
         ("a=1", 1), ("a=true", True), ("a=null", None), ("a=[2007, 2012]", [2007, 2012]), ("a=x y", "x y"),
-        ("a=-", "-"), ("a=?", "?"), ("a=#N/A", "#N/A"), ("a=|", "|"), ("a=,", ","), ("a=b: c", "b: c"), ("a=", ""), ("a=x=y", "x=y"),
+        ("a=-", "-"), ("a=?", "?"), ("a=#N/A", "#N/A"), ("a=|", "|"), ("a=,", ","), ("a=b: c", "b: c"),
+        ("a=", ""), ("a=x=y", "x=y"),
     ],
 )  # fmt: skip
 def test_an_option_is_text_unless_it_is_a_number_a_truth_or_a_list(text, value):
