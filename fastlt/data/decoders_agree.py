@@ -6,6 +6,7 @@ so that what is found of a picture does not depend on the others. DALI is import
 
 from __future__ import annotations
 
+import os
 import threading
 from functools import lru_cache
 
@@ -22,7 +23,12 @@ _of_thread = threading.local()
 
 @lru_cache
 def available() -> bool:
-    """Whether DALI can be imported."""
+    """Whether pictures are to be tried: DALI can be imported, and FASTLT_TRY_DALI=1 says so.
+
+    Not of its own accord: DALI 2.4 has ended the process (a segmentation fault) in trying special files.
+    """
+    if os.environ.get("FASTLT_TRY_DALI") != "1":
+        return False
     try:
         import nvidia.dali  # noqa: F401
     except ImportError:

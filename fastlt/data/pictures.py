@@ -5,9 +5,9 @@ A file passes through when DALI's CPU decoder shows the picture that Pillow show
 unless `Checks` says that it is to be left out. Alpha is dropped as `convert("RGB")` does, not blended. With header
 checks, plain JPEG, PNG and WebP that end as they should pass through without being decoded (picture_headers.py).
 
-Where DALI cannot be imported, rules take the place of trying: Pillow decodes every file that the checks would have
-decoded, and what passes through is 8-bit grey or RGB as JPEG (Huffman-coded, lossy, not stored as RGB, no orientation
-outside EXIF), PNG and WebP without orientation, alpha and animation.
+Where DALI is not tried (see decoders_agree.available), rules take the place of trying: Pillow decodes every file that
+the checks would have decoded, and what passes through is 8-bit grey or RGB as JPEG (Huffman-coded, lossy, not stored as
+RGB, no orientation outside EXIF), PNG and WebP without orientation, alpha and animation.
 """
 
 from __future__ import annotations

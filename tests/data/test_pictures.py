@@ -21,7 +21,7 @@ from fastlt.data.pictures import BadImage, Checks, Picture, Treatment, prepare, 
 
 PLAIN = Treatment()
 RULES = Checks(dali=False)
-needs_dali = pytest.mark.skipif(not available(), reason="needs DALI")
+needs_dali = pytest.mark.skipif(not available(), reason="FASTLT_TRY_DALI=1 lets DALI try special files")
 EITHER_WAY = [pytest.param(Checks(dali=True), marks=needs_dali, id="by trying"), pytest.param(RULES, id="by rules")]
 ORIENTED_6 = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>"""
