@@ -155,9 +155,9 @@ struct Block {
 };
 
 // Lines of the logits and the gradient that will be wanted some vectors later: the processor's own guesses end with a page.
-template <class T, class R>
+template <class V, class T, class R>
 FASTLT_INLINE void fetch_ahead(const Block<T, R>& block, int64_t j) {
-  constexpr int AHEAD = 2048, LINE = 64, BYTES = WIDTH * sizeof(T);
+  constexpr int AHEAD = 2048, LINE = 64, BYTES = Vector<V>::width == 1 ? 0 : Vector<V>::width * sizeof(T);
   for (int k = 0; k < BYTES; k += LINE) {
     __builtin_prefetch((const char*)(block.logits + j) + AHEAD + k);
     if (block.gradient) __builtin_prefetch((const char*)(block.gradient + j) + AHEAD + k, 1);
@@ -172,7 +172,7 @@ FASTLT_INLINE V mixed_block(const Block<T, R>& block, const SigmoidRows& a, cons
   constexpr int W = Vector<V>::width;
   V total_loss(R(0));
   each_vector<V>(0, block.size, [&](int64_t j, int n) FASTLT_LAMBDA {
-    fetch_ahead(block, j);
+    fetch_ahead<V>(block, j);
     int8_t copy[W] = {};
     const int8_t* targets = block.targets + j;
     V weight(R(1)), loss;
@@ -199,7 +199,7 @@ FASTLT_INLINE V negatives_of_block(const Block<T, R>& block, bool any_unknown, c
   const bool all = !sums && !any_unknown;  // what stands where positives are is written over later
   V total_loss(R(0));
   each_vector<V>(0, block.size, [&](int64_t j, int n) FASTLT_LAMBDA {
-    fetch_ahead(block, j);
+    fetch_ahead<V>(block, j);
     const Mask negative = Vector<V>::zeros(block.targets + j, n);
     V loss(R(0)), gradient(R(0));
     if (any(negative))

@@ -85,11 +85,12 @@ def build(
     images with rare attributes, see attribute_balance. workers: processes, default one a core; `executor` takes their
     place, for example a Dask cluster's. max_side, quality: see pictures.Treatment. raw: uint8 RGB; default only if the
     source gives arrays.
-    on_bad: "transcode" stores what DALI refuses, or decodes otherwise than Pillow, as a PNG of what Pillow sees;
-    "skip" leaves it out; both leave out what Pillow cannot read, and list in OUT/bad-images.txt what is left out;
-    "fail" ends at the first of either. check: "decode" decodes every picture by both, "header" only those whose header
-    and end leave a doubt; default "decode" below 100,000 images in all. Pictures that are encoded anew (max_side,
-    quality, raw) are decoded by Pillow alone, whatever `check` says.
+    on_bad: "transcode" stores what DALI does not show as Pillow does (by the rules of pictures.py, or found by trying
+    where FASTLT_TRY_DALI=1) as a PNG of what Pillow sees; "skip" leaves it out; both leave out what Pillow cannot read,
+    and list in OUT/bad-images.txt what is left out; "fail" ends at the first of either.
+    check: "decode" decodes every picture, "header" only those whose header and end leave a doubt; default
+    "decode" below 100,000 images in all. Pictures that are encoded anew (max_side, quality, raw) are decoded by Pillow
+    alone, whatever `check` says.
 
     Finished splits and shards of the same build are kept. Raises UserError if OUT holds another build (unless
     `overwrite`), a class has no image, the disk is full, or the source cannot be read.
