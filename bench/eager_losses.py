@@ -69,7 +69,7 @@ def supervised_contrastive(features: Tensor, labels: Tensor, temperature: float)
     f = F.normalize(features)
     z = f @ f.T / temperature
     z = z - z.max(dim=1, keepdim=True).values.detach()
-    others = 1 - torch.eye(len(f))
+    others = 1 - torch.eye(len(f), device=f.device)
     positive = (labels[:, None] == labels).float() * others
     log_probability = z - torch.log((torch.exp(z) * others).sum(dim=1, keepdim=True))
     return -((positive * log_probability).sum(dim=1) / positive.sum(dim=1)).mean()

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import copy
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
 from fastlt.errors import UserError
 
@@ -110,18 +111,44 @@ class ModelConfig(Section):
     sync_batch_norm: bool = False  # statistics over all ranks
 
 
+class LossConfig(Section):
+    """Which loss; each file of `fastlt.losses` adds its options in a class `Options`. auto: by the kind of labels."""
+
+    name: str = "auto"
+
+
 class MethodConfig(Section):
-    """`erm` takes a loss and a stream; every method file names the options that are its own."""
+    """Which method; each file of `fastlt.methods` adds its options in a class `Options`."""
 
     name: str = "erm"
-    loss: Literal["auto", "cross_entropy", "binary_cross_entropy"] = "auto"  # auto: by the kind of labels
-    stream: StreamConfig = StreamConfig()
 
-    @model_validator(mode="after")
-    def _shuffled(self) -> MethodConfig:
-        if self.stream.sampling == "sequential":
-            raise ValueError("sequential is for evaluation; train with uniform or another stream")
-        return self
+
+def _loss_options(value: Any) -> Any:
+    from fastlt import losses  # a loss's file imports torch
+
+    return _options(losses.options, LossConfig, value)
+
+
+def _method_options(value: Any) -> Any:
+    from fastlt import methods
+
+    return _options(methods.options, MethodConfig, value)
+
+
+def _options(kinds: Callable[[str], type[Section]], base: type[Section], value: Any) -> Any:
+    """The section as the `Options` of the file that it names; a string is a name without options."""
+    if type(value) is base:
+        value = value.name
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, dict):
+        return value
+    name = value.get("name", base().name)
+    return kinds(str(name)).model_validate(value)
+
+
+LossSection = Annotated[SerializeAsAny[LossConfig], BeforeValidator(_loss_options)]
+MethodSection = Annotated[SerializeAsAny[MethodConfig], BeforeValidator(_method_options)]
 
 
 class OptimizerConfig(Section):
@@ -174,7 +201,7 @@ class RunConfig(Section):
     pipeline: PipelineConfig = PipelineConfig()
     evaluate_pipeline: PipelineConfig | None = None  # default: `evaluate` at the size and normalisation of `pipeline`
     model: ModelConfig = ModelConfig()
-    method: MethodConfig = MethodConfig()
+    method: MethodSection = MethodConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     train: TrainConfig = TrainConfig()
@@ -244,8 +271,13 @@ def _merge(base: dict, top: dict) -> dict:
     merged = dict(base)
     for name, value in top.items():
         both = isinstance(value, dict) and isinstance(base.get(name), dict)
-        merged[name] = _merge(base[name], value) if both else value
+        merged[name] = _merge(base[name], value) if both and not _another(name, base[name], value) else value
     return merged
+
+
+def _another(section: str, base: dict, top: dict) -> bool:
+    """Whether `top` names another method or loss, to which the options of `base` mean nothing."""
+    return section in ("method", "loss") and "name" in top and top["name"] != base.get("name")
 
 
 def _set(values: dict, override: str) -> None:
@@ -274,15 +306,20 @@ def _scientific(text: str) -> str:
 
 def _check(values: dict, recipe: str) -> RunConfig:
     try:
+        RunConfig.model_validate(values | {"method": _Unread()})  # first what needs no method's file, and so no torch
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"recipe {recipe}: {_explain(error.errors()[0])}") from error
+        raise UserError(f"recipe {recipe}: {_explain(error.errors()[0], values)}") from error
 
 
-def _explain(problem: dict[str, Any]) -> str:
+class _Unread(MethodConfig):
+    """Stands for a method that is not looked at."""
+
+
+def _explain(problem: dict[str, Any], values: dict) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {place}; {_nearest(problem['loc'])}"
+        return f"unknown key {place}; {_nearest(problem['loc'], values)}"
     if problem["type"] == "value_error":
         return f"{place}: {problem['ctx']['error']}"
     if problem["type"] == "missing":
@@ -290,9 +327,9 @@ def _explain(problem: dict[str, Any]) -> str:
     return f"{place} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
 
 
-def _nearest(location: tuple) -> str:
+def _nearest(location: tuple, values: dict) -> str:
     """The right key nearest to a wrong one: in its own section, else the same name anywhere."""
-    known = key_names(RunConfig)
+    known = _known_keys(location[0], values)
     wrong = ".".join(str(part) for part in location)
     section = wrong.rpartition(".")[0]
     beside = [name for name in known if name.rpartition(".")[0] == section]
@@ -300,6 +337,21 @@ def _nearest(location: tuple) -> str:
     near = elsewhere[:1] or difflib.get_close_matches(wrong, beside, 1, 0.6)
     near = near or difflib.get_close_matches(wrong, known, 1, 0.5)
     return f"did you mean {near[0]}?" if near else f"known here: {', '.join(beside) or ', '.join(known[:8])}"
+
+
+def _known_keys(section: str, values: dict) -> list[str]:
+    """Every key of a run; of its method and loss too, where the wrong one stands there."""
+    known = key_names(RunConfig)
+    if section != "method":
+        return known
+    from fastlt import losses, methods
+
+    method = values["method"]
+    loss = method.get("loss")
+    own = key_names(methods.options(method.get("name", MethodConfig().name)), "method.")
+    if isinstance(loss, dict):
+        own += key_names(losses.options(loss.get("name", losses.AUTO)), "method.loss.")
+    return own + known
 
 
 def key_names(model: type[BaseModel], prefix: str = "") -> list[str]:

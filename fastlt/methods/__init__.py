@@ -1,25 +1,30 @@
-"""Training methods, one file each; to add one, write a file here with one `Method` in it, and a recipe."""
+"""Training methods, one file each; to add one, write a file here with its `Options` and one `Method`, and a recipe."""
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import pkgutil
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from fastlt import hashing
-from fastlt.config import RunConfig
-from fastlt.errors import UserError
+from fastlt import hashing, plugins
+from fastlt.config import MethodConfig, RunConfig
 
 if TYPE_CHECKING:
     import torch
 
-    from fastlt.methods.base import Method, TrainingSet
+    from fastlt.methods.base import Method
+    from fastlt.progress import TrainingSet
+
+_PACKAGE = sys.modules[__name__]
 
 
 def method_names() -> list[str]:
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
+    return plugins.names(_PACKAGE)
+
+
+def options(name: str) -> type[MethodConfig]:
+    """What a recipe may say in `method` beside the name. Raises UserError for an unknown method."""
+    return plugins.defined_in(plugins.find(_PACKAGE, "method.name", name), MethodConfig)
 
 
 def build(config: RunConfig, data: TrainingSet, device: torch.device, report: Callable[[str], None]) -> Method:
@@ -30,24 +35,10 @@ def build(config: RunConfig, data: TrainingSet, device: torch.device, report: Ca
     """
     import torch
 
+    from fastlt.methods.base import Method
     from fastlt.models import backbones
 
-    kind = _find(config.method.name)
+    kind = plugins.defined_in(plugins.find(_PACKAGE, "method.name", config.method.name), Method)
     torch.manual_seed(hashing.key(config.seed, "init") >> 1)
     model = backbones.create(config.model, len(data.classes), report)
     return kind(config.method, model, data).to(device, memory_format=torch.channels_last)
-
-
-def _find(name: str) -> type[Method]:
-    """The one `Method` that the file `name` defines."""
-    from fastlt.methods.base import Method
-
-    if name not in method_names():
-        near = difflib.get_close_matches(name, method_names(), 1) or method_names()
-        raise UserError(f"method.name {name} is unknown; did you mean {near[0]}?")
-    module = importlib.import_module(f"fastlt.methods.{name}")
-    return next(
-        kind
-        for kind in vars(module).values()
-        if isinstance(kind, type) and issubclass(kind, Method) and kind.__module__ == module.__name__
-    )

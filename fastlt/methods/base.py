@@ -3,47 +3,35 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
 
 from torch import Tensor, nn
 
 from fastlt.batch import Batch, StreamSpec
+from fastlt.config import RunConfig
+from fastlt.progress import Progress, TrainingSet
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where a run is; `epoch` is a fraction, such as 2.5."""
+class FinishedRun(Protocol):
+    """An earlier run, with its trained weights on this run's device: see `fastlt.train.trained.Trained`."""
 
-    step: int
-    steps: int
-    epoch: float
-    epochs: float
+    method: Method
+    config: RunConfig
+    data: TrainingSet
+    checkpoint: Path
 
 
-@dataclass(frozen=True)
-class TrainingSet:
-    """What a method and its evaluation know of the training split, and every checkpoint keeps."""
-
-    name: str
-    fingerprint: str  # of the images chosen and how they are stored
-    classes: list[str]
-    counts: list[int]  # images in which each class is positive
-    groups: dict[str, list]  # name -> [fewest, most] training images of a class, None for no bound
-    multi_label: bool
-
-    @classmethod
-    def of(cls, records) -> TrainingSet:
-        """Of the training split's `ShardSet`."""
-        groups = {name: list(limits) for name, limits in records.groups.items()}
-        name, fingerprint = records.manifest["name"], records.manifest["fingerprint"]
-        return cls(name, fingerprint, list(records.classes), records.counts.tolist(), groups, records.multi_label)
-
-    def as_dict(self) -> dict:
-        return asdict(self)
+OpenRun = Callable[[Path], FinishedRun]  # of a run folder; raises UserError if there is none
 
 
 class Method(nn.Module, ABC):
-    """`forward` is the whole training step, so that DistributedDataParallel and torch.compile see all of it."""
+    """`forward` is the whole training step, so that DistributedDataParallel and torch.compile see all of it.
+
+    A method is made of its file's `Options`, a network and the training set. What is state but no parameter (a prior,
+    class weights that follow from data) is a buffer; what another run gives and never learns is no part of the state.
+    """
 
     streams: dict[str, StreamSpec]
     epoch_of: str  # the stream whose epochs are the run's
@@ -55,6 +43,12 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def predict(self, images: Tensor) -> Tensor:
         """float [B, C] scores of images [B, 3, H, W], on which every metric is computed."""
+
+    def start_from(self, open_run: OpenRun) -> None:
+        """Called once, before the first step of a new run: takes initial weights from an earlier run."""
+
+    def attach(self, open_run: OpenRun) -> None:
+        """Called whenever training begins or goes on: opens what is no part of the state, such as a frozen teacher."""
 
     def param_groups(self) -> list[dict]:
         """Groups of parameters that learn, by name; a group may give `lr_scale` or its own `weight_decay`."""

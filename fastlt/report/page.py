@@ -66,7 +66,7 @@ def percent(value: float | None) -> str:
 
 
 def _facts(summary: dict) -> str:
-    names = ("backbone", "stream", "steps", "epochs", "training_images", "images_per_second", "data_wait_fraction")
+    names = ("backbone", "streams", "steps", "epochs", "training_images", "images_per_second", "data_wait_fraction")
     shown = [*names, "device", "ranks", "precision", "bad_images", "split", "checkpoint"]
     return table(["run", ""], [[name.replace("_", " "), str(summary[name])] for name in shown])
 

@@ -15,7 +15,8 @@ from fastlt.errors import UserError
 from fastlt.evaluate.metrics import evaluate
 from fastlt.evaluate.scoring import score
 from fastlt.loader import Records
-from fastlt.methods.base import Method, TrainingSet
+from fastlt.methods.base import Method
+from fastlt.progress import TrainingSet
 from fastlt.train import checkpoint, precision
 from fastlt.train.run_folder import RunFolder
 

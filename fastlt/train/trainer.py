@@ -19,7 +19,7 @@ from fastlt.errors import UserError
 from fastlt.evaluate.metrics import evaluate
 from fastlt.evaluate.scoring import score
 from fastlt.loader import Loader, Placement
-from fastlt.methods.base import Progress, TrainingSet
+from fastlt.progress import Progress, TrainingSet
 from fastlt.train import checkpoint, optim, precision, schedule
 from fastlt.train.clock import Clock
 from fastlt.train.display import Display, headline
@@ -27,6 +27,7 @@ from fastlt.train.ema import AveragedWeights
 from fastlt.train.events import Events
 from fastlt.train.interrupt import Interrupted, StopRequest
 from fastlt.train.run_folder import RunFolder
+from fastlt.train.trained import Trained
 
 
 def train(
@@ -39,7 +40,7 @@ def train(
     """
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
-    with Trainer.open(config, folder, ranks, display) as trainer:
+    with Trainer.open(config, folder, ranks, display, resume) as trainer:
         if resume:
             trainer.restore(checkpoint.load(folder.last))
         if ranks.is_first:
@@ -55,15 +56,18 @@ class Trainer:
     @classmethod
     @contextlib.contextmanager
     def open(
-        cls, config: RunConfig, folder: RunFolder, ranks: distributed.Ranks, display: Display
+        cls, config: RunConfig, folder: RunFolder, ranks: distributed.Ranks, display: Display, resume: bool = False
     ) -> Iterator[Trainer]:
-        """A trainer over the data set of `config`; everything it opened is closed at the end."""
+        """A trainer over the data set of `config`; everything it opened is closed at the end.
+
+        To `resume` is to take no initial weights from another run: `restore` will bring them.
+        """
         path = config.data.path
         with contextlib.ExitStack() as stack:
             records = stack.enter_context(ShardSet(path / "train"))
             has_validation = (path / "val" / "dataset.json").exists()
             validation = stack.enter_context(ShardSet(path / "val")) if has_validation else None
-            trainer = cls(config, folder, ranks, records, validation, display)
+            trainer = cls(config, folder, ranks, records, validation, display, resume)
             stack.callback(trainer.close)
             stack.enter_context(trainer.loader)
             yield trainer
@@ -76,6 +80,7 @@ class Trainer:
         records: ShardSet,
         validation: ShardSet | None,
         display: Display,
+        resume: bool,
     ) -> None:
         self.config, self.folder, self.ranks, self.display = config, folder, ranks, display
         self.records, self.validation = records, validation
@@ -83,6 +88,7 @@ class Trainer:
         self.precision.activate()
         self.data = TrainingSet.of(records)
         self.method = methods.build(config, self.data, ranks.device, display.say)
+        self._take_from_other_runs(resume)
         self.loader = Loader(
             records,
             self.method.streams,
@@ -109,6 +115,14 @@ class Trainer:
         self.summed = 0  # steps whose terms `sums` holds
         self.best: dict | None = None
         self.clock = Clock()
+
+    def _take_from_other_runs(self, resume: bool) -> None:
+        def open_run(path: Path) -> Trained:
+            return Trained.load(RunFolder(path), self.ranks)
+
+        if not resume:
+            self.method.start_from(open_run)
+        self.method.attach(open_run)
 
     def _set_length(self) -> None:
         train = self.config.train
@@ -312,7 +326,7 @@ class Trainer:
         return {
             "dataset": self.data.name,
             "method": self.config.method.name,
-            "stream": self.config.method.stream.sampling,
+            "streams": ", ".join(spec.stream.sampling for spec in self.method.streams.values()),
             "backbone": self.config.model.backbone,
             "steps": self.step,
             "epochs": round(self.step / self.steps_per_epoch, 3),

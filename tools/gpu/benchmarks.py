@@ -1,4 +1,8 @@
-"""The contestants of `fastlt bench losses` on the GPU: forward and backward, timed by the device's own events."""
+"""The contestants of `fastlt bench losses` on the GPU: forward and backward, timed by the device's own events.
+
+Twice: as a program calls them (`us`, where launching from Python is most of the time), and replayed from a CUDA graph
+(`device_us`: what the GPU itself needs).
+"""
 
 from __future__ import annotations
 
@@ -37,14 +41,33 @@ def _measured(part: Part, subject) -> dict:
     work = {name: _step(subject, loss) for name, loss in contestants.items()}
     target, first = torch.empty_like(subject.leaves[0]), subject.leaves[0].detach()
     work["copy"] = lambda: target.copy_(first)
-    times = _microseconds(part, work)
-    torch.compiler.reset()
-    middle = {name: statistics.median(found) for name, found in times.items()}
     found = {"op": subject.op, "setting": subject.setting, "shape": subject.shape, "dtype": str(first.dtype)[6:]}
-    found |= {"us": round(middle["ours"], 1), "fastest_us": round(min(times["ours"]), 1)}
-    found |= {f"vs_{name}": round(middle[name] / middle["ours"], 2) for name in work if name != "ours"}
-    found |= {f"peak_bytes_{name}": _peak(part, work[name]) for name in ("ours", "eager") if part.on_gpu}
+    found |= _compared("", _microseconds(part, work))
+    if part.on_gpu:
+        found |= {f"peak_bytes_{name}": _peak(part, work[name]) for name in ("ours", "eager")}
+        found |= _compared("device_", _microseconds(part, {name: _captured(call) for name, call in work.items()}))
+    torch.compiler.reset()
     return found
+
+
+def _compared(prefix: str, times: dict[str, list[float]]) -> dict[str, float]:
+    """Our median and what the others' come to beside it."""
+    middle = {name: statistics.median(found) for name, found in times.items()}
+    found = {f"{prefix}us": round(middle["ours"], 1), f"{prefix}fastest_us": round(min(times["ours"]), 1)}
+    return found | {f"{prefix}vs_{name}": round(middle[name] / middle["ours"], 2) for name in times if name != "ours"}
+
+
+def _captured(call: Callable[[], None]) -> Callable[[], None]:
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):  # allocations and lazy loading are no part of a graph
+        for _ in range(3):
+            call()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    return graph.replay
 
 
 def _step(subject, loss: Callable) -> Callable[[], None]:
@@ -57,7 +80,10 @@ def _step(subject, loss: Callable) -> Callable[[], None]:
 
 
 def _microseconds(part: Part, work: dict[str, Callable]) -> dict[str, list[float]]:
-    """In turn, the caches emptied before each. Launching is part of the time where the GPU has to wait for it."""
+    """In turn, the caches emptied before each, which also gives the host time to launch a graph.
+
+    Launching from Python is part of the time where the GPU has to wait for it.
+    """
     evicted = torch.empty((EVICTED_BYTES if part.on_gpu else 1 << 20) // 4, device=part.device)
     for call in work.values():
         for _ in range(3):
