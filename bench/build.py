@@ -1,6 +1,10 @@
 """Building: encoded pictures passed through, against writing the same files by h5py and by WebDataset; and re-encoded,
-against one process with Pillow (FFCV's writer is not timed yet). Every contestant reads the files and leaves its output
-synced to disk."""
+against one process with Pillow (FFCV's writer is not timed yet).
+
+Every contestant reads the files and leaves its output synced to disk; `flat` copies them into one file, and is the
+limit that the machine sets to a single process. Ours has as many processes as there are cores, and the time that they
+take to start counts.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,7 @@ import io
 import os
 import statistics
 import tarfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,7 +26,9 @@ from fastlt.data.build import build
 from fastlt.data.item import Item
 from fastlt.data.longtail import Recipe
 
-LEAST, ROUNDS, QUALITY, LONGEST = 4096, 5, 90, 512  # pictures a turn at least: files are taken again under another name
+LEAST = 16_384  # pictures a turn, files being taken again under another name; fewer where every one is decoded
+DECODED, ENCODED = LEAST // 4, LEAST // 32
+ROUNDS, QUALITY, LONGEST = 5, 90, 512
 ABSENT = "not installed"
 
 
@@ -48,8 +52,7 @@ def cases(data: Path | None) -> list[dict]:
     """Pictures per second, and `vs_x`: ours over the rate of x, the median over rounds."""
     with photo_set(data) as (_, files), TemporaryDirectory(dir=Path.cwd()) as folder:
         paths = (files * -(-LEAST // len(files)))[: max(LEAST, len(files))]
-        with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
-            return [*_passed_through(paths, Path(folder), pool), _encoded_anew(paths[: LEAST // 8], Path(folder), pool)]
+        return [*_passed_through(paths, Path(folder)), _encoded_anew(paths[:ENCODED], Path(folder))]
 
 
 def summary(found: list[dict]) -> dict:
@@ -65,35 +68,33 @@ def summary(found: list[dict]) -> dict:
     }
 
 
-def _passed_through(paths: list[Path], folder: Path, pool: ProcessPoolExecutor) -> list[dict]:
-    def ours(checks: str) -> Callable[[], int]:
-        def work() -> int:
-            build(Files(paths), folder / checks, executor=pool, check=checks, overwrite=True)
-            (folder / checks / "train" / "dataset.json").unlink()  # the next turn begins anew
-            return len(paths)
-
-        return work
-
+def _passed_through(paths: list[Path], folder: Path) -> list[dict]:
     peers = {"h5py_vlen": _h5py_vlen, "tar": _tar, "flat": _flat}
     if importlib.util.find_spec("webdataset"):
         peers["webdataset"] = _webdataset
-    work = {"header": ours("header"), "decode": ours("decode")}
+    work = {
+        "header": lambda: _build(paths, folder / "header", check="header"),
+        "decode": lambda: _build(paths[:DECODED], folder / "decode", check="decode"),
+    }
     work |= {name: lambda write=write, name=name: write(paths, folder / name) for name, write in peers.items()}
     rates = rates_in_turn(work, ROUNDS)
     absent = {} if "webdataset" in peers else {"vs_webdataset": ABSENT}
     return [_case("pass_through", checks, rates, checks, list(peers)) | absent for checks in ("header", "decode")]
 
 
-def _encoded_anew(paths: list[Path], folder: Path, pool: ProcessPoolExecutor) -> dict:
+def _encoded_anew(paths: list[Path], folder: Path) -> dict:
     """Against one process that does the same by Pillow."""
+    work = {
+        "ours": lambda: _build(paths, folder / "anew", quality=QUALITY, max_side=LONGEST),
+        "pillow": lambda: _pillow(paths, folder / "pillow"),
+    }
+    return _case("reencode", "decode", rates_in_turn(work, ROUNDS), "ours", ["pillow"])
 
-    def ours() -> int:
-        build(Files(paths), folder / "anew", executor=pool, quality=QUALITY, max_side=LONGEST, overwrite=True)
-        (folder / "anew" / "train" / "dataset.json").unlink()
-        return len(paths)
 
-    rates = rates_in_turn({"ours": ours, "pillow": lambda: _pillow(paths, folder / "pillow")}, ROUNDS)
-    return _case("reencode", "decode", rates, "ours", ["pillow"])
+def _build(paths: list[Path], out: Path, **settings) -> int:
+    build(Files(paths), out, overwrite=True, **settings)
+    (out / "train" / "dataset.json").unlink()  # the next turn begins anew
+    return len(paths)
 
 
 def _case(name: str, checks: str, rates: dict, ours: str, peers: list[str]) -> dict:
@@ -102,7 +103,8 @@ def _case(name: str, checks: str, rates: dict, ours: str, peers: list[str]) -> d
         for peer in peers
     }
     rate = round(statistics.median(rates[ours]), 1)
-    return {"name": name, "checks": checks, "images_per_second": rate, **ratios, "samples": {ours: rates[ours]}}
+    samples = {contestant: [round(one, 1) for one in rates[contestant]] for contestant in (ours, *peers)}
+    return {"name": name, "checks": checks, "images_per_second": rate, **ratios, "samples": samples}
 
 
 def _ratios(case: dict) -> dict:

@@ -40,6 +40,7 @@ class Inspection:
     labels_per_image: float
     streams: dict[str, list[float]]
     unknown: dict[str, list[int]]
+    checks: dict[str, str | bool]  # how its pictures were checked; empty where an earlier version built it
 
     def as_dict(self) -> dict:
         return asdict(self)
@@ -64,12 +65,15 @@ def inspect(path: Path, seed: int = 0) -> Inspection:
             labels_per_image=round(float(train.counts.sum() / len(train)), 4),
             streams={name: label_shares(train, name, seed).tolist() for name in _fitting_streams(train)},
             unknown=_unknown(sets),
+            checks=train.manifest.get("checks", {}),
         )
 
 
 def _present(path: Path) -> list[str]:
     """The splits in a data set's folder. Raises UserError if there is none for training."""
     present = [split for split in SPLITS if (path / split / "dataset.json").exists()]
+    if (path / "dataset.json").exists():
+        raise UserError(f"{path} is one split of a data set; give the folder that it lies in")
     if "train" not in present:
         raise UserError(
             f"{path} holds no data set: there is no {path / 'train' / 'dataset.json'}; fastlt build makes one"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -39,6 +40,9 @@ def build_data_set(
     if out.resolve() in {path.resolve() for path in _read_folders(root, given)}:
         raise UserError(f"{out} is a folder that is read; build into another one")
     source = open_source(source_name, root, **given)
+    for folder in getattr(source, "scanned", []):
+        if out.resolve().is_relative_to(folder.resolve()):
+            raise UserError(f"{out} lies in {folder}, where all that there is counts as pictures; build outside of it")
     chosen = _recipe(source, recipe, imbalance, largest, ids)
     hiding = Hiding.parse(hide) if hide else None
     with _bars(console) as progress:
@@ -103,7 +107,8 @@ def _read_ids(path: Path) -> frozenset[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); give a text file with one id a line") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UserError(f"{path} cannot be read: {reason}; give a text file with one id a line") from error
     found = frozenset(line.strip() for line in lines if line.strip())
     if not found:
         raise UserError(f"{path} names no id; give a text file with one id a line")
@@ -132,6 +137,7 @@ def _bars(console: Console) -> Iterator:
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as shown:
         tasks: dict[str, int] = {}
+        drawn = [0.0]  # when last
 
         def progress(split: str, done: int, total: int) -> None:
             if not console.is_terminal:
@@ -140,6 +146,8 @@ def _bars(console: Console) -> Iterator:
                 return
             if split not in tasks:
                 tasks[split] = shown.add_task(split, total=total)
-            shown.update(tasks[split], completed=done)
+            if done == total or time.monotonic() - drawn[0] >= 0.1:  # to draw costs more than a picture
+                drawn[0] = time.monotonic()
+                shown.update(tasks[split], completed=done)
 
         yield progress

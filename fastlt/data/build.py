@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ from fastlt.errors import UserError
 
 BAD_IMAGES, SOURCE_PROBLEMS = "bad-images.txt", "source-problems.txt"
 DECODE_CHECKS_BELOW = 100_000  # images of all splits, unless the user says how to check them
+NOT_TRIED = "NVIDIA DALI is not installed: only plain JPEG, PNG and WebP pass through, other pictures were not tried"
 Progress = Callable[[str, int, int], None]  # split, images done, images in all
 
 
@@ -57,6 +58,11 @@ class Settings:
     def encoding(self) -> str:
         return "raw" if self.treatment.raw else "encoded"
 
+    @property
+    def check(self) -> str:
+        encodes_all = self.treatment.raw or self.treatment.quality is not None
+        return "decode" if self.checks.decode or encodes_all else "header"
+
 
 def build(
     source: Source,
@@ -85,9 +91,9 @@ def build(
     images with rare attributes, see attribute_balance. workers: processes, default one a core; `executor` takes their
     place, for example a Dask cluster's. max_side, quality: see pictures.Treatment. raw: uint8 RGB; default only if the
     source gives arrays.
-    on_bad: "transcode" stores what DALI does not show as Pillow does (by the rules of pictures.py, or found by trying
-    where FASTLT_TRY_DALI=1) as a PNG of what Pillow sees; "skip" leaves it out; both leave out what Pillow cannot read,
-    and list in OUT/bad-images.txt what is left out; "fail" ends at the first of either.
+    on_bad: "transcode" stores what DALI does not show as Pillow does (found by trying; where DALI is not installed, all
+    but the plain kinds of pictures.py) as a PNG of what Pillow sees; "skip" leaves it out; both leave out what Pillow
+    cannot read, and list in OUT/bad-images.txt what is left out; "fail" ends at the first of either.
     check: "decode" decodes every picture, "header" only those whose header and end leave a doubt; default
     "decode" below 100,000 images in all. Pictures that are encoded anew (max_side, quality, raw) are decoded by Pillow
     alone, whatever `check` says.
@@ -106,6 +112,8 @@ def build(
     checks = _checks(check, on_bad, treatment, sum(map(len, plans)))
     settings = Settings(seed, hiding, balance_attributes, treatment, shard_bytes, on_bad, checks)
     report = BuildReport(out, warnings=warnings)
+    if _may_pass(treatment) and not checks.dali:
+        report.warnings.append(NOT_TRIED)
     journals = [Journal(out / plan.split, _fingerprint(source, recipe, settings, plan)) for plan in plans]
     _clear_other_splits(out, plans, overwrite)
     with claimed(journals, overwrite), prepared(executor, workers, treatment, checks) as prepare:
@@ -114,7 +122,7 @@ def build(
     bad = [f"{split}\t{id}\t{reason}" for split, id, reason in report.bad]
     what = "could not be read" if on_bad == "transcode" else "could not be read, or not by every decoder alike,"
     _write_list(report, BAD_IMAGES, bad, f"images {what} and were left out")
-    problems = [f"{place}\t{reason}" for place, reason in getattr(source, "problems", [])]
+    problems = (f"{place}\t{reason}" for place, reason in getattr(source, "problems", []))
     _write_list(report, SOURCE_PROBLEMS, problems, "problems in the annotations were resolved by a rule")
     return report
 
@@ -143,7 +151,7 @@ def _write_shards(
     source: Source, settings: Settings, plan: Plan, journal: Journal, prepare: Prepare, progress: Progress
 ) -> None:
     """Stores the images of a plan from where the journal stands."""
-    remaining = itertools.islice(plan.items(source), journal.done, None)
+    remaining, total = itertools.islice(plan.items(source), journal.done, None), len(plan)
     with SplitWriter(
         journal, settings.encoding, len(source.classes), settings.shard_bytes, plan.label_default
     ) as writer:
@@ -154,7 +162,7 @@ def _write_shards(
                 raise UserError(f"{plan.split}: {item.id}: {picture}; mend it, or skip or transcode bad images")
             else:
                 writer.add_bad(item, picture)
-            progress(plan.split, writer.done, len(plan))
+            progress(plan.split, writer.done, total)
         writer.finish()
 
 
@@ -176,6 +184,7 @@ def _description(source: Source, recipe: Recipe, settings: Settings, plan: Plan,
         "balanced_attributes": settings.balance_attributes and plan.split == "train",
         "hidden": settings.hiding and settings.hiding.describe() if plan.split == "train" else None,
         "treatment": asdict(settings.treatment),
+        "checks": {"check": settings.check, "on_bad": settings.on_bad, "dali": settings.checks.dali},
     }
 
 
@@ -224,8 +233,12 @@ def _require_choice(name: str, value: str | None, choices: tuple) -> None:
 
 def _checks(check: str | None, on_bad: str, treatment: Treatment, images: int) -> Checks:
     decode = check == "decode" or (check is None and images < DECODE_CHECKS_BELOW)
-    may_pass = not treatment.raw and treatment.quality is None  # else DALI has nothing to say and need not be loaded
-    return Checks(decode, on_bad == "transcode", may_pass and decoders_agree.available())
+    return Checks(decode, on_bad == "transcode", _may_pass(treatment) and decoders_agree.available())
+
+
+def _may_pass(treatment: Treatment) -> bool:
+    """Whether files are kept as they are; if not, DALI has nothing to say and need not be loaded."""
+    return not treatment.raw and treatment.quality is None
 
 
 def _shard_bytes(shard_mb: float) -> int:
@@ -234,15 +247,18 @@ def _shard_bytes(shard_mb: float) -> int:
     return int(shard_mb * 1_000_000)
 
 
-def _write_list(report: BuildReport, name: str, lines: list[str], what: str) -> None:
+def _write_list(report: BuildReport, name: str, lines: Iterable[str], what: str) -> None:
     """OUT/name, and a warning that names it; no file where there is nothing to say."""
-    path = report.out / name
-    if not lines:
-        path.unlink(missing_ok=True)
-        return
+    path, written = report.out / name, 0
     try:
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="surrogateescape")
+        with path.open("w", encoding="utf-8", errors="surrogateescape") as file:
+            for line in lines:
+                file.write(f"{line}\n")
+                written += 1
     except OSError as error:
         path.unlink(missing_ok=True)
         raise no_room(path, error) from error
-    report.warnings.append(f"{len(lines)} {what}; {path} lists them")
+    if written:
+        report.warnings.append(f"{written} {what}; {path} lists them")
+    else:
+        path.unlink()

@@ -29,7 +29,9 @@ class Source(Protocol):
     A source may also have
         label_default: 0 (what is not listed is negative, as without it) or -1 (what is not listed is unknown)
         attributes: name of an attribute -> its classes, of which an image has one; a class has one attribute at most
-        problems: (place, what was done about it) of all that was wrong in the annotations and resolved by a rule
+        scanned: folders in which whatever lies there is taken for the source's
+        problems: (place, what was done about it) of all that was wrong in the annotations and resolved by a rule;
+            a list, or sources._problems.Problems where they may be many
     """
 
     name: str

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+BLOCK = 1 << 16  # rows, or entries, that are looked at together, so that little memory is needed beside the labels
+
 
 @dataclass(frozen=True)
 class LabelRows:
@@ -32,7 +34,11 @@ class LabelRows:
 
     def counts(self) -> np.ndarray:
         """int64 [C]: images in which each class is positive."""
-        return np.bincount(self.index[self.value == 1], minlength=self.classes).astype(np.int64)
+        counts = np.zeros(self.classes, np.int64)
+        for start in range(0, len(self.index), BLOCK):
+            entries = slice(start, start + BLOCK)
+            counts += np.bincount(self.index[entries][self.value[entries] == 1], minlength=self.classes)
+        return counts
 
     def entries(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """For the entries of the given rows [B]: which of the rows (int64 [n]), and where in `index` (int64 [n])."""
@@ -44,10 +50,15 @@ class LabelRows:
 
     def take(self, rows: np.ndarray) -> LabelRows:
         """The given rows [B], in that order."""
-        _, place = self.entries(rows)
         length = self.indptr[rows + 1] - self.indptr[rows]
         indptr = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
-        return LabelRows(indptr, self.index[place], self.value[place], self.classes, self.default)
+        index, value = np.empty(indptr[-1], self.index.dtype), np.empty(indptr[-1], self.value.dtype)
+        for start in range(0, len(rows), BLOCK):
+            some = rows[start : start + BLOCK]
+            _, place = self.entries(some)
+            entries = slice(indptr[start], indptr[start + len(some)])
+            index[entries], value[entries] = self.index[place], self.value[place]
+        return LabelRows(indptr, index, value, self.classes, self.default)
 
     def dense(self, rows: np.ndarray) -> np.ndarray:
         """int8 [B, C] in {1, 0, -1}."""

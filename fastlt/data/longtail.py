@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastlt.data.labels import LabelRows
-from fastlt.data.multi_label_tail import choose_multi_label
+from fastlt.data.multi_label_tail import IMBALANCE, choose_multi_label
 from fastlt.data.single_label_tail import choose_single_label
 from fastlt.errors import UserError
 
@@ -52,6 +52,8 @@ class Recipe:
     def describe(self) -> dict:
         """What dataset.json keeps: every parameter; of a list of ids their number and a sum."""
         values = {"name": self.name, "imbalance": self.imbalance}
+        if self.name in LARGEST:
+            values |= {"imbalance": IMBALANCE, "largest": LARGEST[self.name]}
         if self.largest is not None:
             values["largest"] = self.largest
         if self.ids:

@@ -1,4 +1,18 @@
-"""dataset.json: what a shard set says of itself, with a checksum over itself."""
+"""dataset.json: what a shard set says of itself, with a checksum over itself.
+
+name, classes, multi_label, attributes  what the data set is; attributes group classes of which an image has one
+split, records, counts, training_counts how many images, and of each class, here and in train
+groups                                  head, medium, tail ...: inclusive ranges of training images
+label_default                           0 or -1: what a class is that an image does not list
+encoding, treatment                     raw or encoded; raw, max_side and quality, as asked for
+checks                                  check: header or decode; on_bad: fail, skip or transcode; dali: whether it was
+                                        tried on what might pass through. Absent in sets of earlier versions
+source, recipe, hidden, subset          where the images come from, which of them stayed, and a sum of that choice
+balanced_attributes                     whether train holds varied copies
+bad                                     id and reason of each image that was left out
+shards                                  of each file: records, size, SHA-256, place and crc32 of every array
+format, version, fingerprint, done      of the format and of the build
+"""
 
 from __future__ import annotations
 

@@ -36,6 +36,7 @@ def check_set(values: dict) -> None:
     _need(isinstance(groups, dict) and _all([*groups.values()], _limits), "groups", values)
     for key in ("source", "recipe", "treatment"):
         _need(isinstance(values.get(key, {}), dict), key, values)
+    _need(_looked_at(values.get("checks", {})), "checks", values)
     _need(_partial_sets(values.get("attributes", {}), len(values["classes"])), "attributes", values)
     _check_stored(values)
     records = sum(shard["records"] for shard in values["shards"])
@@ -105,6 +106,16 @@ def _partial_sets(groups: object, classes: int) -> bool:
         return False
     members = [index for group in groups.values() for index in group]
     return all(_integer(index, 0, classes - 1) for index in members) and len(set(members)) == len(members)
+
+
+def _looked_at(checks: object) -> bool:
+    """Whether it says how pictures were checked. Sets that were built before this was kept say nothing."""
+    if checks == {}:
+        return True
+    known = {"check": ("header", "decode"), "on_bad": ("fail", "skip", "transcode"), "dali": (False, True)}
+    if not isinstance(checks, dict) or set(checks) != set(known) or type(checks["dali"]) is not bool:
+        return False
+    return all(checks[key] in choices for key, choices in known.items())
 
 
 def _limits(pair: object) -> bool:

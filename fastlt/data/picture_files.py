@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastlt.data.pictures import BadImage, Treatment, prepare
+from fastlt.data.pictures import BadImage, Checks, Picture, Treatment, prepare
 from fastlt.data.sources.folder import EXTENSIONS
 from fastlt.errors import UserError
 
@@ -15,7 +15,8 @@ from fastlt.errors import UserError
 class PictureFiles:
     """The pictures of some files. They are looked at once for their size and read again when they are shown.
 
-    `unreadable` holds (path, reason) of those that no decoder reads; they are left out.
+    `unreadable` holds (path, reason) of those that Pillow does not read; they are left out. Plain files are not decoded
+    for that: damage within them is found when DALI decodes them.
     """
 
     encoding = "encoded"
@@ -27,7 +28,7 @@ class PictureFiles:
         shapes = []
         for path in paths:
             try:
-                picture = prepare(path, Treatment())
+                picture = _prepare(path)
             except BadImage as error:
                 self.unreadable.append((path, str(error)))
                 continue
@@ -39,7 +40,7 @@ class PictureFiles:
         return len(self.paths)
 
     def read(self, indices: np.ndarray) -> list[np.ndarray]:
-        return [np.frombuffer(prepare(self.paths[i], Treatment()).data, np.uint8) for i in indices]
+        return [np.frombuffer(_prepare(self.paths[i]).data, np.uint8) for i in indices]
 
     def shapes(self, indices: np.ndarray) -> np.ndarray:
         return self._shapes[indices]
@@ -52,6 +53,11 @@ class PictureFiles:
 
     def class_members(self) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros(1, np.int64), np.empty(0, np.int64)
+
+
+def _prepare(path: Path) -> Picture:
+    """A plain file as it is, any other as a PNG of what Pillow sees. Raises BadImage."""
+    return prepare(path, Treatment(), Checks(decode=False, dali=False))
 
 
 def find_pictures(inputs: Iterable[Path]) -> list[Path]:

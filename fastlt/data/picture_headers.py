@@ -15,6 +15,7 @@ MAX_PIXELS = 178_956_970  # Pillow's own limit: half a GiB of RGB samples
 READ_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 JPEGS = ("JPEG", "MPO")  # MPO: more pictures follow after the one that is shown
 ORIENTATION = 0x0112  # EXIF tag
+SIDEWAYS = (5, 6, 7, 8)  # orientations that swap height and width
 ORIENTATION_ENTRIES = (b"\x01\x12\0\x03\0\0\0\x01", b"\x12\x01\x03\0\x01\0\0\0")  # of one 16-bit integer
 
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
@@ -60,7 +61,7 @@ def known_to_agree(image: Image.Image, data: bytes) -> bool:
     if image.format in JPEGS:
         return _plain_jpeg(image, data)
     if image.format == "PNG":
-        return _plain_png(data)
+        return plain_png(data)
     plain_webp = image.format == "WEBP" and not getattr(image, "is_animated", False)
     return plain_webp and "exif" not in image.info and "xmp" not in image.info
 
@@ -140,7 +141,8 @@ def _jpeg_segments(data: bytes) -> tuple[int | None, int]:
     return None, exif_segments
 
 
-def _plain_png(data: bytes) -> bool:
+def plain_png(data: bytes) -> bool:
+    """Whether the chunks of a PNG say nothing but 8-bit grey or RGB, and end."""
     depth, colour = data[24], data[25]  # of the IHDR chunk, which comes first
     if depth != 8 or colour not in (0, 2):
         return False

@@ -1,13 +1,12 @@
 """Pictures on their way into a shard: checked, then passed through byte by byte, or transcoded.
 
-A file passes through when DALI's CPU decoder shows the picture that Pillow shows, upright; that is found by trying it
-(decoders_agree.py). What Pillow reads and DALI refuses or shows otherwise becomes a PNG of what Pillow sees, upright,
-unless `Checks` says that it is to be left out. Alpha is dropped as `convert("RGB")` does, not blended. With header
-checks, plain JPEG, PNG and WebP that end as they should pass through without being decoded (picture_headers.py).
+A file passes through when DALI's CPU decoder shows the picture that Pillow shows, upright. That is known of the plain
+kinds of JPEG, PNG and WebP (picture_headers.py): they are decoded by Pillow alone, or, with header checks, not at all
+where they end as they should. Of all others it is found by trying DALI (decoders_agree.py). What Pillow reads and DALI
+refuses or shows otherwise becomes a PNG of what Pillow sees, upright, unless `Checks` says that it is to be left out.
+Alpha is dropped as `convert("RGB")` does, not blended.
 
-Where DALI is not tried (see decoders_agree.available), rules take the place of trying: Pillow decodes every file that
-the checks would have decoded, and what passes through is 8-bit grey or RGB as JPEG (Huffman-coded, lossy, not stored as
-RGB, no orientation outside EXIF), PNG and WebP without orientation, alpha and animation.
+Where DALI is not installed, rules take the place of trying: only the plain kinds pass through.
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ import numpy as np
 from PIL import Image
 
 from fastlt.data import decoders_agree
-from fastlt.data.picture_headers import JPEGS, BadImage, is_whole, known_to_agree, open_header, orientation_of
+from fastlt.data.picture_headers import JPEGS, SIDEWAYS, BadImage, is_whole, known_to_agree, open_header, orientation_of
+from fastlt.data.plain_headers import plain_size
 from fastlt.data.quiet_stderr import quiet_stderr
 from fastlt.data.regular_file import read_regular_file
 from fastlt.data.varied_copies import VariedCopy, vary
@@ -35,7 +35,6 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-SIDEWAYS = (5, 6, 7, 8)  # orientations that swap height and width
 JPEG_QUALITY = 90
 TRIED_PIXELS = 8_000_000  # decoded pictures that wait for DALI hold at most these many pixels, or are a single one
 
@@ -44,9 +43,10 @@ TRIED_PIXELS = 8_000_000  # decoded pictures that wait for DALI hold at most the
 class Picture:
     """What a shard stores of a picture: encoded or raw bytes; height and width in pixels when upright."""
 
-    data: bytes
+    data: bytes | memoryview
     height: int
     width: int
+    crc32: int | None = field(default=None, compare=False)  # of `data`, where it is known already
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Checks:
     """How files that might pass through are looked at.
 
     decode: decode each of them; else only those whose header and end leave a doubt. transcode: what decoders disagree
-    on becomes a PNG; else it counts as bad. dali: try DALI; else go by the rules.
+    on becomes a PNG; else it counts as bad. dali: try DALI on what leaves a doubt; else go by the rules.
     """
 
     decode: bool = True
@@ -73,13 +73,13 @@ class Checks:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A file that passes through if DALI shows the same."""
+    """A file that passes through if DALI shows the same, which is found out for several at a time."""
 
     data: bytes
     shown: Image.Image  # L or RGB, upright
 
 
-ImageInput = bytes | Path | np.ndarray | VariedCopy
+ImageInput = bytes | Path | str | np.ndarray | VariedCopy
 
 
 def prepare(image: ImageInput, treatment: Treatment, checks: Checks | None = None) -> Picture:
@@ -121,13 +121,21 @@ def _look(image: ImageInput, treatment: Treatment, checks: Checks) -> Picture | 
             return _vary(image, treatment)
         if isinstance(image, np.ndarray):
             return _store(Image.fromarray(np.ascontiguousarray(image)), "raw", treatment)
-        data = read_regular_file(image) if isinstance(image, Path) else image
+        data = image if isinstance(image, bytes) else read_regular_file(image)
+        if not checks.decode and (size := _plain_size(data, treatment)):
+            return Picture(data, *size)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata and large pictures are no faults
             with open_header(data) as opened:
                 return _look_inside(opened, data, treatment, checks)
     except Exception as error:  # Pillow's plugins raise whatever a damaged file leads them to
         return _reason(error)
+
+
+def _plain_size(data: bytes, treatment: Treatment) -> tuple[int, int] | None:
+    """Height and width of what passes through as it is; None if that takes a closer look."""
+    size = plain_size(data) if not treatment.raw and treatment.quality is None else None
+    return None if size and treatment.max_side is not None and max(size) > treatment.max_side else size
 
 
 def _vary(copy: VariedCopy, treatment: Treatment) -> Picture | str:
@@ -160,7 +168,8 @@ def _reason(error: Exception) -> str:
 def _look_inside(opened: Image.Image, data: bytes, treatment: Treatment, checks: Checks) -> Picture | str | Candidate:
     as_it_is = not _changes(opened, treatment)
     plain = as_it_is and known_to_agree(opened, data)
-    if plain and not checks.decode and is_whole(opened, data):
+    whole = plain and is_whole(opened, data)
+    if whole and not checks.decode:
         sideways = opened.format in JPEGS and orientation_of(opened) in SIDEWAYS
         return Picture(data, *(opened.size if sideways else opened.size[::-1]))
     _load(opened)
@@ -168,11 +177,13 @@ def _look_inside(opened: Image.Image, data: bytes, treatment: Treatment, checks:
     shown = upright(opened)
     if not as_it_is:
         return _store(shown, origin, treatment)
+    certain = whole and (origin not in JPEGS or plain_size(data) is not None)  # no two read odd EXIF alike
+    if certain or (plain and not checks.dali):
+        return Picture(data, shown.height, shown.width)
     if checks.dali:
         return Candidate(data, shown)
-    if plain:
-        return Picture(data, shown.height, shown.width)
-    return _as_png(shown) if checks.transcode else f"not every decoder reads this kind of {origin} alike (mode {mode})"
+    untried = f"not every decoder reads this kind of {origin} alike (mode {mode}), and DALI is not installed to try it"
+    return _as_png(shown) if checks.transcode else untried
 
 
 def _settle(out: list[Picture | str | Candidate], waiting: list[int], checks: Checks) -> None:

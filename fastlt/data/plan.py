@@ -69,20 +69,22 @@ def make_plans(
     kept = choose(
         recipe, labels, source.multi_label, source.name, seed, lambda: [item.id for item in source.items("train")]
     )
-    in_val = kept[carve(labels.take(kept), val, seed)] if val else kept[:0]
+    in_val = kept[carve(_only(labels, kept), val, seed)] if val else kept[:0]
     in_train = np.setdiff1d(kept, in_val, assume_unique=True)
     if not len(in_train):
         raise UserError(
             f"the recipe and the share for validation leave no training image of {source.name}; loosen them"
         )
     hidden = hide(hiding, labels, in_train, source.name, seed) if hiding else None
-    warnings = _check_classes(source, (labels if hidden is None else hidden).take(in_train).counts())
+    if not source.multi_label:
+        _require_images(source, labels.counts(), _only(labels, in_train).counts(), recipe)
+    warnings = _empty_classes(source, _only(labels if hidden is None else hidden, in_train).counts())
     train = _plan(source, "train", "train", in_train, len(labels), val, digest)
     if hidden is not None:
         train = replace(train, hidden=hidden, label_default=hidden.default)
     if balance_attributes:
         copies = np.zeros(len(labels), np.int64)
-        members = (labels if hidden is None else hidden).take(in_train).members()
+        members = _only(labels if hidden is None else hidden, in_train).members()
         copies[in_train] = repeats(members, getattr(source, "attributes", {}), len(in_train)) - 1
         train = replace(train, copies=copies, copy_key=key("copies", source.name, seed))
     plans = [train]
@@ -125,21 +127,33 @@ def _scan(source: Source, split: str) -> tuple[LabelRows, str]:
     if len(indptr) == 1:
         raise UserError(f"split {split} of {source.name} has no image")
     rows = LabelRows(
-        np.array(indptr, np.int64),
-        np.array(index, np.int32),
-        np.array(value, np.int8),
+        np.frombuffer(indptr, np.int64),
+        np.frombuffer(index, np.int32) if index else np.empty(0, np.int32),
+        np.frombuffer(value, np.int8) if value else np.empty(0, np.int8),
         len(source.classes),
         label_default(source),
     )
     return rows, digest.hexdigest()
 
 
-def _check_classes(source: Source, counts: np.ndarray) -> list[str]:
+def _only(labels: LabelRows, rows: np.ndarray) -> LabelRows:
+    """Rows of int64 [B], ascending; no copy where that is all of them."""
+    return labels if len(rows) == len(labels) else labels.take(rows)
+
+
+def _require_images(source: Source, before: np.ndarray, after: np.ndarray, recipe: Recipe) -> None:
+    """Raises UserError for a class without an image before or after the recipe; both are int64 [C]."""
+    for count, left, name in zip(before, after, source.classes, strict=True):
+        if not count:
+            raise UserError(f"class {name!r} has no image in the training split; add some or take the class out")
+        if not left:
+            raise UserError(f"recipe {recipe.name} leaves class {name!r} no training image; loosen it or take it out")
+
+
+def _empty_classes(source: Source, counts: np.ndarray) -> list[str]:
     empty = [source.classes[c] for c in np.flatnonzero(counts == 0)]
     if not empty:
         return []
-    if not source.multi_label:
-        raise UserError(f"class {empty[0]!r} has no image in the training split; add some or take the class out")
     shown = ", ".join(empty[:5]) + (" ..." if len(empty) > 5 else "")
     return [f"{len(empty)} of {len(counts)} classes have no positive training image: {shown}"]
 

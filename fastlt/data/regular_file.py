@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 MAX_BYTES = 2**31
+BLOCK = 8 << 20  # bytes read at a time where one read did not give all
 KINDS = {
     stat.S_IFDIR: "a directory",
     stat.S_IFIFO: "a named pipe",
@@ -17,15 +18,31 @@ KINDS = {
 }
 
 
-def read_regular_file(path: Path) -> bytes:
+def read_regular_file(path: Path | str) -> bytes:
     """The content of a file. Raises OSError, with the reason as `strerror`, for anything else and beyond 2 GiB."""
     _require_regular(os.stat(path))  # before opening, which may itself set a device going
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        _require_regular(os.fstat(file.fileno()))  # another may have taken its place
-        data = file.read(MAX_BYTES + 1)
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(handle)
+        _require_regular(found)  # another may have taken its place
+        data = os.read(handle, found.st_size + 1)
+        if len(data) != found.st_size:  # it is being written to, or was interrupted
+            data = _read_on(handle, data)
+    finally:
+        os.close(handle)
     if len(data) > MAX_BYTES:
         raise OSError(errno.EFBIG, _too_long())
     return data
+
+
+def _read_on(handle: int, data: bytes) -> bytes:
+    """What was read, and what follows it; at most a byte more than MAX_BYTES."""
+    with open(handle, "rb", buffering=0, closefd=False) as file:
+        parts, left = [data], MAX_BYTES + 1 - len(data)
+        while left > 0 and (part := file.read(min(left, BLOCK))):
+            parts.append(part)
+            left -= len(part)
+    return b"".join(parts)
 
 
 def _require_regular(found: os.stat_result) -> None:

@@ -1,4 +1,4 @@
-"""Writes one shard: records go to a side file first, as a contiguous HDF5 dataset cannot grow."""
+"""Writes one shard: the records straight to their place in the file, the HDF5 structure around them at the end."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import errno
 import hashlib
 import os
 import zlib
+from array import array
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 import h5py
@@ -19,7 +22,8 @@ from fastlt.data.sparse_file import SparseFile
 from fastlt.errors import UserError
 from fastlt.files import fsync_folder
 
-BLOCK = 8 << 20  # bytes copied or hashed at a time
+BLOCK = 1 << 20  # bytes written or hashed at a time
+ALIGNED = {"alignment_threshold": 1, "alignment_interval": 8}  # all arrays in the file
 NO_ROOM = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -28,22 +32,24 @@ NO_ROOM = {
 
 
 class ShardWriter:
-    """Collects records, then lays them out once as `path`; until `finish` returns nothing stands under that name.
+    """Collects records and lays them out as `path`; until `finish` returns nothing stands under that name.
 
     The same records give the same file, byte for byte. Leaving the context without `finish` removes what was begun.
+    Besides the records, which go to the disk, some 40 bytes of each image, its id and labels are held in memory.
     Raises UserError on a full disk.
     """
 
     def __init__(self, path: Path, encoding: str, label_default: int = 0):
         self.path, self.encoding, self.label_default = path, encoding, label_default
         self.size = 0  # bytes of all records so far
-        self._side = path.with_name(path.name + ".part")
         self._aside = path.with_name(path.name + ".tmp")
-        self._columns: dict[str, list] = {name: [] for name in (*layout.ARRAYS, layout.IDS)}
+        self._columns = {name: array(np.dtype(kind).char) for name, kind in layout.ARRAYS.items()}
         self._columns["offset"].append(0)
         self._columns["label_indptr"].append(0)
+        self._ids: list[bytes] = []
         try:
-            self._file = open(self._side, "w+b", buffering=1 << 20)  # noqa: SIM115 - closed by __exit__
+            self._file = open(self._aside, "wb", buffering=BLOCK)  # noqa: SIM115 - closed by __exit__
+            self._file.seek(_records_at())
         except OSError as error:
             raise no_room(path, error) from error
 
@@ -53,11 +59,10 @@ class ShardWriter:
     def __exit__(self, *_) -> None:
         with contextlib.suppress(OSError):  # its buffer found no room, which was reported before
             self._file.close()
-        self._side.unlink(missing_ok=True)
         self._aside.unlink(missing_ok=True)
 
     def __len__(self) -> int:
-        return len(self._columns["crc32"])
+        return len(self._ids)
 
     def append(self, id: str, picture: Picture, labels: list[tuple[int, int]]) -> None:
         """Adds a record; `labels` are (class, value) pairs, the classes ascending."""
@@ -68,20 +73,23 @@ class ShardWriter:
         self.size += len(picture.data)
         columns = self._columns
         columns["offset"].append(self.size)
-        columns["crc32"].append(zlib.crc32(picture.data))
+        columns["crc32"].append(zlib.crc32(picture.data) if picture.crc32 is None else picture.crc32)
         columns["height"].append(picture.height)
         columns["width"].append(picture.width)
-        columns["label_index"] += [index for index, _ in labels]
-        columns["label_value"] += [value for _, value in labels]
+        for index, value in labels:
+            columns["label_index"].append(index)
+            columns["label_value"].append(value)
         columns["label_indptr"].append(len(columns["label_index"]))
-        columns["id"].append(id.encode("utf-8", "surrogateescape"))
+        self._ids.append(id.encode("utf-8", "surrogateescape"))
 
     def finish(self) -> dict:
-        """Lays the shard out, syncs and renames it. Returns its entry for dataset.json."""
-        image, places = self._lay_out()
+        """Completes the file, syncs and renames it. Returns its entry for dataset.json."""
+        structure, places = self._lay_out()
+        at = places[layout.BYTES]["at"]
         try:
-            self._write(image, places[layout.BYTES]["at"])
-            digest, size = file_sha256(self._aside), self._aside.stat().st_size
+            structure.copy_to(self._file, left_out=range(at, at + self.size))
+            self._file.flush()
+            digest, size = self._sync(), os.fstat(self._file.fileno()).st_size
             os.replace(self._aside, self.path)
             fsync_folder(self.path.parent)
         except OSError as error:
@@ -89,32 +97,42 @@ class ShardWriter:
         return {"file": self.path.name, "records": len(self), "bytes": size, "sha256": digest, "arrays": places}
 
     def _lay_out(self) -> tuple[SparseFile, dict[str, dict]]:
-        """The HDF5 file but for the records' bytes, for which it has room, and the place of each array in it."""
-        image, places = SparseFile(), {}
-        with h5py.File(image, "w", driver="fileobj") as file:
+        """The HDF5 file but for the records, for which it has room, and the place of each array in it."""
+        structure, places = SparseFile(), {}
+        with h5py.File(structure, "w", driver="fileobj", **ALIGNED) as file:
+            at = _make_room(file, self.size)
+            if at != _records_at():
+                raise RuntimeError(f"libhdf5 {h5py.version.hdf5_version} moves an array to byte {at} by its size")
             file.attrs["format"] = layout.FORMAT
             file.attrs["version"] = layout.VERSION
             file.attrs["encoding"] = self.encoding
             file.attrs["label_default"] = self.label_default
-            for name, dtype in layout.ARRAYS.items():
-                places[name] = _store(file, name, np.asarray(self._columns[name], dtype))
-            places[layout.IDS] = _store(file, layout.IDS, np.asarray(self._columns["id"], np.bytes_))
-            records = h5py.h5d.create(
-                file.id, layout.BYTES.encode(), h5py.h5t.STD_U8LE, h5py.h5s.create_simple((self.size,)), _room()
-            )
-            places[layout.BYTES] = {"at": records.get_offset(), "length": self.size}
-        return image, places
+            for name, kind in layout.ARRAYS.items():
+                places[name] = _store(file, name, np.asarray(self._columns[name], kind))
+            places[layout.IDS] = _store(file, layout.IDS, np.asarray(self._ids, np.bytes_))
+            places[layout.BYTES] = {"at": at, "length": self.size}
+        return structure, places
 
-    def _write(self, image: SparseFile, records_at: int) -> None:
-        self._file.flush()
-        self._file.seek(0)
-        with open(self._aside, "wb") as out:
-            image.copy_to(out)
-            out.seek(records_at)
-            while block := self._file.read(BLOCK):
-                out.write(block)
-            out.flush()
-            os.fsync(out.fileno())
+    def _sync(self) -> str:
+        """Brings the file to the disk; its SHA-256, made while the disk is at work."""
+        with ThreadPoolExecutor(1) as other:
+            synced = other.submit(os.fsync, self._file.fileno())
+            digest = file_sha256(self._aside)
+            synced.result()
+        return digest
+
+
+@lru_cache
+def _records_at() -> int:
+    """Where libhdf5 puts the first array of a file, whatever its size."""
+    with h5py.File(SparseFile(), "w", driver="fileobj", **ALIGNED) as file:
+        return _make_room(file, 1)
+
+
+def _make_room(file: h5py.File, size: int) -> int:
+    """An array for the records, to which nothing is written; its place in the file."""
+    space = h5py.h5s.create_simple((size,))
+    return h5py.h5d.create(file.id, layout.BYTES.encode(), h5py.h5t.STD_U8LE, space, _room()).get_offset()
 
 
 def _store(file: h5py.File, name: str, values: np.ndarray) -> dict:
@@ -138,10 +156,10 @@ def _room() -> h5py.h5p.PropDCID:
 
 def file_sha256(path: Path) -> str:
     """Raises OSError, also if it is no regular file."""
-    digest = hashlib.sha256()
+    digest, block = hashlib.sha256(), bytearray(BLOCK)
     with open(open_plain(path), "rb", buffering=0) as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
+        while count := file.readinto(block):
+            digest.update(memoryview(block)[:count])
     return digest.hexdigest()
 
 

@@ -86,6 +86,12 @@ class ShardSet:
         """int32 [B, 2]: height and width in pixels, after EXIF orientation."""
         return self._shape[self._rows(indices)]
 
+    def sums(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """crc32 (uint32 [B]) and bytes (int64 [B]) of each record."""
+        rows = self._rows(indices)
+        shard = self._shard_of(rows)
+        return self._crc32[rows], self._offset[rows + shard + 1] - self._offset[rows + shard]
+
     def labels(self, indices: np.ndarray) -> np.ndarray:
         """int64 [B] when single-label, else int8 [B, C] in {1, 0, -1}; -1 is unknown."""
         rows = self._rows(indices)

@@ -44,11 +44,14 @@ class SparseFile(io.RawIOBase):
         self._size = size
         return size
 
-    def copy_to(self, file: BinaryIO) -> None:
-        """Writes the pages to their places in a real file and gives it the same size."""
+    def copy_to(self, file: BinaryIO, left_out: range = range(0)) -> None:
+        """Writes the pages to their places in a real file, but for some bytes of it, and gives it the same size."""
         for page, stored in sorted(self._pages.items()):
-            file.seek(page * PAGE)
-            file.write(stored[: max(0, self._size - page * PAGE)])
+            first, end = page * PAGE, min(page * PAGE + PAGE, self._size)
+            for start, stop in ((first, min(end, left_out.start)), (max(first, left_out.stop), end)):
+                if start < stop:
+                    file.seek(start)
+                    file.write(stored[start - first : stop - first])
         file.truncate(self._size)
 
     def _parts(self, length: int) -> list[tuple[int, int, slice]]:

@@ -19,6 +19,7 @@ from fastlt.hashing import bits, shuffled, uniform
 SHIFT, SCALE, DEGREES = 0.2, 0.2, 10.0
 CORNERS = (0.05, 0.1)  # standard deviation of how far a corner moves, of the side
 RGB_SHIFT, TONE = 50.0, 0.2
+TILE = 512  # pixels; what moves in from beyond the border is made for as many at a time, however large the picture
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,12 @@ def shift_scale_rotate(pixels: np.ndarray, draws: np.ndarray) -> np.ndarray:
     x, y = width / 2, height / 2
     to = np.array([[cos, sin, x - cos * (x + SHIFT * right * width) - sin * (y + SHIFT * down * height)],
                    [-sin, cos, y + sin * (x + SHIFT * right * width) - cos * (y + SHIFT * down * height)]])  # fmt: skip
-    margin = (height, width)
-    mirrored = np.pad(pixels, ((height, height), (width, width), (0, 0)), "symmetric")
-    to[:, 2] += margin[::-1]
-    image = Image.fromarray(mirrored)
-    return np.asarray(image.transform((width, height), Image.Transform.AFFINE, to.ravel(), Image.Resampling.BILINEAR))
+    out = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, TILE):
+        for left in range(0, width, TILE):
+            tile = out[top : top + TILE, left : left + TILE]
+            tile[:] = _moved(pixels, to, top, left, *tile.shape[:2])
+    return out
 
 
 def flip(pixels: np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -64,8 +66,9 @@ def shuffle_channels(pixels: np.ndarray, draws: np.ndarray) -> np.ndarray:
 
 def shift_channels(pixels: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """Up to 50 of 255 added to or taken from each channel."""
-    moved = pixels + np.rint(RGB_SHIFT * (2 * draws[:3] - 1)).astype(np.int16)
-    return np.clip(moved, 0, 255).astype(np.uint8)
+    moved = np.arange(256) + np.rint(RGB_SHIFT * (2 * draws[:3, None] - 1))
+    tables = np.clip(moved, 0, 255).astype(np.uint8)
+    return np.stack([table[pixels[..., c]] for c, table in enumerate(tables)], axis=-1)
 
 
 def perspective(pixels: np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -94,6 +97,25 @@ OPERATIONS: list[tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], float]] =
     (shift_scale_rotate, 0.5), (flip, 0.75), (shuffle_channels, 0.5), (shift_channels, 0.5), (perspective, 0.75),
     (tone_curve, 0.5),
 ]  # fmt: skip
+
+
+def _moved(pixels: np.ndarray, to: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
+    """uint8 [height, width, 3]: one tile of the picture that shows at each point the one to which `to` [2, 3] leads."""
+    corners = np.array([[x, y, 1] for x in (left, left + width) for y in (top, top + height)])
+    reached = corners @ to.T  # of (x, y)
+    (first_x, first_y), (end_x, end_y) = reached.min(0).astype(int) - 2, reached.max(0).astype(int) + 2
+    rows, columns = _mirrored(first_y, end_y, pixels.shape[0]), _mirrored(first_x, end_x, pixels.shape[1])
+    around = Image.fromarray(pixels[rows[:, None], columns])
+    there = to.copy()
+    there[:, 2] = to @ (left, top, 1) - (first_x, first_y)
+    kind, filter_ = Image.Transform.AFFINE, Image.Resampling.BILINEAR
+    return np.asarray(around.transform((width, height), kind, there.ravel(), filter_))
+
+
+def _mirrored(first: int, end: int, size: int) -> np.ndarray:
+    """int64: which of `size` rows shows at each place of first..end - 1 when they are mirrored at both ends."""
+    place = np.arange(first, end) % (2 * size)
+    return np.minimum(place, 2 * size - 1 - place)
 
 
 def _normal(draws: np.ndarray) -> np.ndarray:

@@ -76,7 +76,16 @@ def _facts(found: Inspection) -> str:
     ]
     if found.multi_label:
         rows.append(["labels an image", f"{found.labels_per_image:.2f}"])
+    if found.checks:
+        rows.append(["pictures", _how_checked(**found.checks)])
     return page.table(["data set", ""], rows)
+
+
+def _how_checked(check: str, on_bad: str, dali: bool) -> str:
+    looked = "every one decoded" if check == "decode" else "headers and ends checked, those in doubt decoded"
+    tried = " by Pillow and DALI" if dali else " by Pillow"
+    special = {"fail": "none would pass", "skip": "left out", "transcode": "stored as PNG"}[on_bad]
+    return f"{looked}{tried}; what decoders do not show alike: {special}"
 
 
 def _tail(found: Inspection, axis: TailAxis) -> list[str]:

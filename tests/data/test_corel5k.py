@@ -64,8 +64,15 @@ def test_both_build_the_same_shards(folder, archive, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "no list of Corel-5k"),
-        ('{"samples": 3, "labels": []}', "no list of Corel-5k"),
+        (
+            "{",
+            r"train.json is no list of Corel-5k.s kind \(no JSON: Expecting .* column 2 .*; fetch it again$",
+        ),
+        ('{"samples": 3, "labels": []}', "no list of Corel-5k.*must hold samples"),
+        (
+            '{"samples": [{"image_name": "a"}], "labels": []}',
+            "no list of Corel-5k.*each with image_name and image_labels",
+        ),
         (samples([("1.jpeg", ["moon"])]), "unknown label 'moon'"),
         (samples([("../1.jpeg", ["sun"])]), "a path as its name"),
     ],

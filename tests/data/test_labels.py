@@ -1,17 +1,26 @@
 """Compressed label rows against plain lists."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastlt.data import labels as labels_module
 from fastlt.data.labels import LabelRows
 
 CLASSES = 6
 rows_of_labels = st.lists(st.dictionaries(st.integers(0, CLASSES - 1), st.sampled_from([1, 0, -1])), max_size=12)
 
 
-@given(rows_of_labels, st.sampled_from([0, -1]), st.data())
-def test_rows_say_what_the_lists_say(rows, default, data):
+@pytest.mark.parametrize("block", [2, labels_module.BLOCK])
+@given(rows=rows_of_labels, default=st.sampled_from([0, -1]), data=st.data())
+def test_rows_say_what_the_lists_say_however_many_are_looked_at_together(block, rows, default, data):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(labels_module, "BLOCK", block)
+        check(rows, default, data)
+
+
+def check(rows, default, data):
     labels = LabelRows.from_lists([sorted(row.items()) for row in rows], CLASSES, default)
     expected = np.array([[row.get(c, default) for c in range(CLASSES)] for row in rows], np.int8).reshape(-1, CLASSES)
     everything = np.arange(len(rows))

@@ -2,7 +2,11 @@
 
 import numpy as np
 import pytest
+from made_sources import counted
+from rich.console import Console
 
+from fastlt.commands.data import build_data_set
+from fastlt.data.build import build
 from fastlt.data.labels import LabelRows
 from fastlt.data.longtail import Recipe, group_limits, group_of
 from fastlt.data.longtail import choose as choose_by
@@ -128,7 +132,28 @@ def test_what_is_recorded_tells_recipes_apart():
     assert len({str(recipe.describe()) for recipe in recipes}) == len(recipes)
 
 
+def test_what_a_recipe_fixes_or_takes_by_default_is_recorded_as_well():
+    assert Recipe("voc-lt").describe() == {"name": "voc-lt", "imbalance": 100, "largest": 800}
+    assert Recipe("coco-lt").describe() == {"name": "coco-lt", "imbalance": 100, "largest": 1200}
+    assert Recipe("coco-lt", largest=50).describe()["largest"] == 50
+
+
 @pytest.mark.parametrize(("name", "imbalance"), [("exponental", 10), ("step", 0.5), ("step", float("nan"))])
 def test_wrong_recipes(name, imbalance):
     with pytest.raises(UserError):
         Recipe(name, imbalance)
+
+
+def test_a_recipe_that_leaves_a_class_nothing_is_named(tmp_path):
+    with pytest.raises(UserError, match="recipe exponential leaves class 'class 1' no training image; loosen it"):
+        build(counted([9, 3]), tmp_path, Recipe("exponential", 100), workers=1)
+    with pytest.raises(UserError, match="recipe ids leaves class 'class 0' no training image"):
+        build(counted([2, 1]), tmp_path, Recipe("ids", ids=frozenset(["2.png"])), workers=1)
+
+
+def test_a_list_of_ids_that_cannot_be_read(tmp_path):
+    for content, message in ((None, "cannot be read: No such file"), (b"\xff", "cannot be read: it is not UTF-8 text")):
+        if content:
+            (tmp_path / "ids.txt").write_bytes(content)
+        with pytest.raises(UserError, match=f"ids.txt {message}.*; give a text file with one id a line$"):
+            build_data_set("digits", None, tmp_path / "out", Console(), ids=tmp_path / "ids.txt")

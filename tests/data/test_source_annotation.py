@@ -203,6 +203,7 @@ def test_wrong_json_is_refused(in_json, text, message):
         ({"form": "json"}, "has no train.json"),
         ({"images": "../set/images"}, "option images .*leads out"),
         ({"images": 3}, "option images is 3"),
+        ({"images": "pics"}, "set/pics is no folder; name that of the pictures as option images"),
         ({"extension": 3}, "option extension is 3"),
     ],
 )

@@ -139,7 +139,8 @@ class TestCoco:
         write(root, TRAIN, {**content(), "annotations": [box(4, 1), box(4, 18, **flaw)]})
         source = open_source("coco", root)
         assert labels(source) == [(), (PERSON,), ()]
-        assert source.problems == [("instances_train2017.json: annotations[1]", f"{reason}, so it gives no label")]
+        place = "instances_train2017.json: annotations[1]"
+        assert list(source.problems) == [(place, f"{reason}, so it gives no label")]
 
     def test_a_box_may_reach_over_the_border(self, root):
         write(root, TRAIN, {**content(), "annotations": [box(4, 1, bbox=[-3, -0.5, 30, 40])]})
@@ -188,7 +189,7 @@ class TestLvis:
         source = open_source("coco", lvis, **LVIS)
         item = next(source.items("train"))
         assert (item.labels, item.negative) == ((DOG,), (CAR,))
-        assert source.problems == [
+        assert list(source.problems) == [
             ("lvis_v1_train.json: image 5", "'dog' has a box but is listed as absent; it counts as present")
         ]
 
@@ -313,8 +314,9 @@ class TestWrongFiles:
     @pytest.mark.parametrize("text", ["", "3", "[]", "{", '{"images": [', "\ufeff{}", "[" * 100_000, '{"images": []}}'])
     def test_what_is_not_the_format(self, root, text):
         write(root, TRAIN, text)
-        with pytest.raises(UserError, match="no JSON|has no list of images"):
+        with pytest.raises(UserError, match="no JSON|has no list of images") as refused:
             open_source("coco", root)
+        assert "----" not in str(refused.value)  # the parser draws an arrow below the place
 
     def test_text_that_is_not_utf_8(self, root):
         (root / TRAIN).write_bytes(json.dumps(content()).encode().replace(b"dog", b"\xff\xfe"))

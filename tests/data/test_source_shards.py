@@ -15,6 +15,7 @@ from fastlt.data.item import Item
 from fastlt.data.longtail import Recipe
 from fastlt.data.shards import ShardSet
 from fastlt.data.sources import open_source
+from fastlt.data.sources._stored_item import RecordReader
 from fastlt.errors import UserError
 
 
@@ -176,7 +177,7 @@ class TestMerge:
         first, second = counted([1, 1]), counted([1, 1, 1])
         first.classes, second.classes = ["cat", "ant"], ["bee", "ant", "cow"]
         source = open_source("shards", built(first, tmp_path / "a"), also=str(built(second, tmp_path / "b")))
-        assert source.classes == ["cat", "ant", "bee", "cow"] and not source.problems
+        assert source.classes == ["cat", "ant", "bee", "cow"]
         assert [labels for _, labels, *_ in content(source)] == [(0,), (1,), (2,), (1,), (3,)]
 
     def test_a_class_that_a_set_of_several_labels_lacks_is_unknown_for_its_images(self, tmp_path):
@@ -185,8 +186,9 @@ class TestMerge:
         source = open_source("shards", a, also=str(b))
         assert source.classes == ["x", "y", "z"] and source.label_default == 0
         assert [row[1:] for row in content(source)] == [((0,), (1, 2), ()), ((), (2,), ()), ((1, 2), (0,), ())]
-        assert [place for place, _ in source.problems] == [str(a), str(b)]
-        assert "1 classes of other sets ('z' ...) are unknown" in source.problems[0][1]
+        told = [(place, what) for place, what in source.problems if "unknown" in what]
+        assert [place for place, _ in told] == [str(a), str(b)]
+        assert "1 classes of other sets ('z' ...) are unknown" in told[0][1]
 
     def test_a_set_that_knows_only_what_it_lists_makes_all_of_that_kind(self, tmp_path):
         a = built(multi([((0,), (), ())], ["x", "y"]), tmp_path / "a")
@@ -211,7 +213,7 @@ class TestMerge:
     def test_splits_are_merged_with_their_like(self, tmp_path):
         a = built(counted([4, 4]), tmp_path / "a", val=0.25)
         b = built(counted([2, 2]), tmp_path / "b")
-        source = open_source("shards", a, also=str(b))
+        source = open_source("shards", a, also=str(b), overlap="keep")
         assert source.splits == ("train", "val")
         assert (len(content(source)), len(content(source, "val"))) == (10, 2)
 
@@ -226,6 +228,139 @@ class TestMerge:
         a, b = built(first, tmp_path / "a"), built(second, tmp_path / "b")
         with pytest.raises(UserError, match="two classes of one name"):
             open_source("shards", a, also=str(b))
+
+
+def of_three(tmp_path, name, **numbers):
+    """A set with the splits named, of pictures with the given numbers."""
+    items = {
+        split: [Item(f"{name}-{split}-{n}.png", encoded(pixels(n)), (n % 2,)) for n in own]
+        for split, own in numbers.items()
+    }
+    return built(ListSource(items), tmp_path / name, val=None)
+
+
+class TestOverlap:
+    """What one set trains on must not be what another is measured on."""
+
+    def test_a_picture_that_is_trained_on_here_and_tested_on_there_is_refused_by_its_bytes(self, tmp_path):
+        a = of_three(tmp_path, "a", train=[0, 1, 2, 3, 4], test=[10, 11])
+        b = of_three(tmp_path, "b", train=[20, 21], test=[1, 4, 30])
+        with pytest.raises(
+            UserError, match=r"^2 images of .*/a/train, such as 'a-train-1.png', have the id .* in .*/b/test; --"
+        ):
+            open_source("shards", a, also=str(b))
+        with pytest.raises(UserError, match=r"^2 images of .*/a/train, .* in .*/b/test;"):
+            open_source("shards", b, also=str(a))
+
+    def test_an_id_is_enough(self, tmp_path):
+        a, b = (of_three(tmp_path, name, train=[n, n + 1], test=[n + 2]) for name, n in (("a", 0), ("b", 10)))
+        made = counted([1, 1])
+        made._items["train"] = [
+            replace(i, id=f"{n}", image=encoded(pixels(50 + n))) for n, i in enumerate(made._items["train"])
+        ]
+        made.splits, made._items["test"] = ("train", "test"), [replace(made._items["train"][0], id="b-train-11.png")]
+        made._items["test"][0] = replace(made._items["test"][0], image=encoded(pixels(60)))
+        c = built(made, tmp_path / "c", val=None)
+        assert open_source("shards", a, also=str(b)).splits == ("train", "test")
+        with pytest.raises(UserError, match="^1 images of .*/b/train, such as 'b-train-11.png', .* in .*/c/test;"):
+            open_source("shards", a, also=[str(b), str(c)])
+
+    @pytest.mark.parametrize("chunk", [2, 256])
+    def test_it_is_left_out_of_the_split_that_comes_first_or_kept_and_each_is_listed(
+        self, tmp_path, monkeypatch, chunk
+    ):
+        monkeypatch.setattr("fastlt.data.sources.shards.CHUNK", chunk)
+        a = of_three(tmp_path, "a", train=[0, 1, 2, 3], val=[4, 5], test=[10])
+        b = of_three(tmp_path, "b", train=[20, 21, 10], test=[1, 5, 30])
+        ids = {}
+        for overlap in ("drop", "keep"):
+            source = open_source("shards", a, also=str(b), overlap=overlap)
+            ids[overlap] = {split: [id for id, *_ in content(source, split)] for split in source.splits}
+            fate = {"drop": "left out", "keep": "both are kept"}[overlap]
+            told = dict(source.problems)
+            assert all(fate in what for what in told.values())
+            assert sorted(place.rpartition(" ")[2] for place in told) == [
+                "a-train-1.png",
+                "a-val-5.png",
+                "b-train-10.png",
+            ]
+        assert [i for i in ids["keep"]["train"] if i not in ids["drop"]["train"]] == ["a-train-1.png", "b-train-10.png"]
+        assert ids["drop"]["val"] == ["a-val-4.png"] and ids["drop"]["test"] == ids["keep"]["test"]
+        assert open_source("shards", a, also=str(b), overlap="drop").describe()["overlap"] == "drop"
+
+    def test_validation_that_is_pooled_counts_as_training(self, tmp_path):
+        a, b = of_three(tmp_path, "a", train=[0, 1], val=[2]), of_three(tmp_path, "b", train=[20, 21], test=[2])
+        with pytest.raises(UserError, match="^1 images of .*/a/val, .* in .*/b/test;"):
+            open_source("shards", a, also=str(b), pool=True)
+        source = open_source("shards", a, also=str(b), pool=True, overlap="drop")
+        assert [id for id, *_ in content(source)] == [
+            "a-train-0.png",
+            "a-train-1.png",
+            "b-train-20.png",
+            "b-train-21.png",
+        ]
+
+    def test_what_two_sets_train_on_is_kept_and_counted(self, tmp_path):
+        a, b = of_three(tmp_path, "a", train=[0, 1]), of_three(tmp_path, "b", train=[1, 2])
+        source = open_source("shards", a, also=str(b))
+        assert len(content(source)) == 4
+        assert list(source.problems) == [
+            (str(a / "train"), f"1 of its images have the id or the picture of one in {b / 'train'}; both are kept")
+        ]
+
+    def test_equal_sums_are_not_equal_pictures(self, tmp_path, monkeypatch):
+        a, b = of_three(tmp_path, "a", train=[0, 1, 2]), of_three(tmp_path, "b", train=[8, 9], test=[1, 7])
+        constant = lambda self, rows: (np.zeros(len(rows), np.uint32), np.ones(len(rows), np.int64))  # noqa: E731
+        monkeypatch.setattr(ShardSet, "sums", constant)
+        with pytest.raises(UserError, match="^1 images of .* such as 'a-train-1.png'"):
+            open_source("shards", a, also=str(b))
+
+    def test_within_one_set_nothing_is_compared(self, tmp_path):
+        assert open_source("shards", of_three(tmp_path, "a", train=[0, 1], test=[1])).splits == ("train", "test")
+
+    @pytest.mark.parametrize("value", ["ignore", True, None, []])
+    def test_only_three_choices(self, tmp_path, value):
+        with pytest.raises(UserError, match="choose fail, drop, keep"):
+            open_source("shards", of_three(tmp_path, "a", train=[0, 1]), overlap=value)
+
+
+class TestReadingAhead:
+    @pytest.fixture
+    def shards(self, tmp_path):
+        return ShardSet(built(counted([60, 60]), tmp_path / "a", shard_mb=0.02) / "train")
+
+    @pytest.mark.parametrize("rows", [range(120), range(0, 120, 3), [5, 6, 7, 3, 3, 4, 119, 0, 1, 118, 119]])
+    def test_gives_what_single_reads_give(self, shards, rows):
+        read = RecordReader(shards)
+        for row in rows:
+            assert read(row) == shards.read([row])[0].tobytes() and pickle.loads(pickle.dumps(read))(row) == read(row)
+
+    def test_records_asked_for_in_turn_are_read_together_others_alone(self, shards, monkeypatch):
+        asked, read_set = [], ShardSet.read
+        monkeypatch.setattr(ShardSet, "read", lambda self, rows: asked.append(len(rows)) or read_set(self, rows))
+        read = RecordReader(shards)
+        for row in range(120):
+            read(row)
+        assert asked == [1, 2, 4, 8, 16, 32, 57]
+        asked.clear()
+        for row in range(0, 120, 2):
+            read(row)
+        assert asked == [1] * 60
+        monkeypatch.setattr("fastlt.data.sources._stored_item.BYTES_AHEAD", 3 * len(encoded(pixels(0))))
+        asked.clear()
+        for row in range(20):
+            read(row)
+        assert max(asked) <= 3
+
+    def test_a_damaged_record_that_nobody_asks_for_does_no_harm(self, shards):
+        path = shards.folder / "shard-00000.h5"
+        data = path.read_bytes()
+        at = data.index(encoded(pixels(3))) + 50
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        read = RecordReader(shards)
+        assert [read(row) for row in (0, 1, 2, 4, 5)] == [encoded(pixels(row)) for row in (0, 1, 2, 4, 5)]
+        with pytest.raises(UserError, match="record 3 .*is damaged"):
+            read(3)
 
 
 class TestRefused:

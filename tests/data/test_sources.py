@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from made_sources import encoded, pixels
 from PIL import Image
+from rich.console import Console
 
-from fastlt.commands.data import _option
+from fastlt.commands.data import _option, build_data_set
 from fastlt.data.sources import open_source, source_names
 from fastlt.errors import UserError
 
@@ -92,8 +93,64 @@ class TestFolder:
 
     def test_a_class_that_training_does_not_have_is_named(self, tmp_path):
         fill(tmp_path, ["train/a/1.png", "test/b/3.png"])
-        with pytest.raises(UserError, match="test/b"):
+        with pytest.raises(
+            UserError, match="test/b is a class that .*train does not have; add training pictures of it"
+        ):
             open_source("folder", tmp_path)
+
+    def test_pictures_of_a_folder_come_before_those_of_the_folders_in_it_and_hidden_ones_never(self, tmp_path):
+        fill(
+            tmp_path, ["a/z.png", "a/b/2.png", "a/b/1.png", "a/b/c/1.png", "a/d/1.png", "a/.thumbnails/z.png", "a/e/f"]
+        )
+        found = [item.id for item in open_source("folder", tmp_path).items("train")]
+        assert found == ["a/z.png", "a/b/1.png", "a/b/2.png", "a/b/c/1.png", "a/d/1.png"]
+
+    @pytest.mark.parametrize("link", ["root/cat/1.png", "root/cat/more", "root/ant"])
+    def test_a_link_out_of_the_root_is_refused(self, tmp_path, link):
+        fill(tmp_path, ["root/cat/2.png", "elsewhere/1.png"])
+        (tmp_path / link).symlink_to(tmp_path / "elsewhere" / ("1.png" if link.endswith("png") else ""))
+        with pytest.raises(UserError, match=f"{link} is a link that leads out of .*/root; put"):
+            list(open_source("folder", tmp_path / "root").items("train"))
+
+    def test_links_inside_the_root_count_and_a_split_may_be_a_link(self, tmp_path):
+        fill(tmp_path, ["root/pool/1.png", "elsewhere/cat/1.png", "root/test/cat/2.png"])
+        (tmp_path / "root" / "train").symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "root" / "test" / "cat" / "more").symlink_to(tmp_path / "root" / "pool")
+        (tmp_path / "root" / "test" / "cat" / "README").symlink_to(__file__)  # no picture
+        source = open_source("folder", tmp_path / "root")
+        assert [item.id for item in source.items("train")] == ["cat/1.png"]
+        assert [item.id for item in source.items("test")] == ["cat/2.png", "cat/more/1.png"]
+
+    def test_a_link_that_leads_back_is_refused(self, tmp_path):
+        fill(tmp_path, ["cat/deep/1.png"])
+        (tmp_path / "cat" / "deep" / "again").symlink_to(tmp_path / "cat")
+        with pytest.raises(UserError, match="deep/again is a link to a folder that it lies in"):
+            list(open_source("folder", tmp_path).items("train"))
+
+    @pytest.mark.parametrize(
+        ("pictures", "out", "refused"),
+        [
+            (["cat/1.png"], "out", True),
+            (["cat/1.png"], "cat/out", True),
+            (["train/cat/1.png"], "train/out", True),
+            (["train/cat/1.png"], "test", True),  # there is none yet: a second build would take it for one
+            (["train/cat/1.png"], "out", False),
+            (["cat/1.png"], "../out", False),
+        ],
+    )
+    def test_building_into_what_is_read_is_refused(self, tmp_path, pictures, out, refused):
+        fill(tmp_path / "root", pictures)
+
+        def run():
+            build_data_set("folder", tmp_path / "root", tmp_path / "root" / out, Console(), val=0, workers=1)
+
+        if refused:
+            with pytest.raises(UserError, match="lies in .*root.*; build outside of it"):
+                run()
+            assert not (tmp_path / "root" / out).exists()
+        else:
+            run()
+            run()  # the second time there is something
 
     def test_a_folder_without_classes(self, tmp_path):
         with pytest.raises(UserError, match="no sub-folder"):
@@ -113,7 +170,7 @@ class TestWrongUse:
     def test_missing_folder_is_named(self, name, tmp_path):
         with pytest.raises(UserError, match="nowhere does not exist"):
             open_source(name, tmp_path / "nowhere")
-        with pytest.raises(UserError, match="needs the folder"):
+        with pytest.raises(UserError, match="needs the folder or archive .*; name it with --root"):
             open_source(name)
 
     def test_wrong_form(self):

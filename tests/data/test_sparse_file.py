@@ -36,3 +36,20 @@ def test_room_costs_nothing_and_reads_as_zeros():
     file.seek(1 << 39)
     buffer = bytearray(b"xx")
     assert file.readinto(buffer) == 2 and buffer == b"\0\0"
+
+
+@given(writes, near_page_edges, near_page_edges)
+def test_what_is_left_out_of_a_copy_stays_as_it_was(writes, first, second):
+    ours, left_out = SparseFile(), range(min(first, second), max(first, second))
+    for at, data in writes:
+        ours.seek(at)
+        ours.write(data)
+    whole, copy = io.BytesIO(), io.BytesIO(b"\xaa" * ours.seek(0, io.SEEK_END))
+    ours.copy_to(whole)
+    expected = bytearray(copy.getvalue())
+    for page in {place // PAGE for at, data in writes for place in (at, at + len(data) - 1)}:
+        expected[page * PAGE : (page + 1) * PAGE] = whole.getvalue()[page * PAGE : (page + 1) * PAGE]
+    kept = slice(min(left_out.start, len(expected)), min(left_out.stop, len(expected)))
+    expected[kept] = b"\xaa" * (kept.stop - kept.start)
+    ours.copy_to(copy, left_out)
+    assert copy.getvalue() == expected

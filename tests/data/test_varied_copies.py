@@ -1,6 +1,7 @@
 """The six operations of offline balancing: what each does, and that copies are a function of their key."""
 
 import io
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -66,6 +67,42 @@ def test_a_shift_moves_and_mirrors_at_the_border():
     picture[:, :2] = 200
     moved = varied_copies.shift_scale_rotate(picture, np.array([1.0, *[0.5] * 14]))  # a fifth of 20 to the right
     assert (moved[5, :, 0] == [0, 0, 200, 200, 200, 200, *[0] * 14]).all()
+
+
+def moved_inside_its_mirror_images(picture, drawn):
+    """The same by one transformation of the picture with four mirror images on every side."""
+    height, width = picture.shape[:2]
+    right, down, larger, turn = 2 * drawn[:4] - 1
+    angle, scale = np.deg2rad(10 * turn), 1 + 0.2 * larger
+    turned = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) / scale
+    centre = np.array([width / 2, height / 2])
+    to = centre - turned @ (centre + [0.2 * right * width, 0.2 * down * height]) + [4 * width, 4 * height]
+    wide = Image.fromarray(np.pad(picture, ((4 * height,) * 2, (4 * width,) * 2, (0, 0)), "symmetric"))
+    coefficients = np.column_stack([turned, to]).ravel()
+    return np.asarray(wide.transform((width, height), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR))
+
+
+@pytest.mark.parametrize("tile", [7, 512])
+@settings(max_examples=40)
+@given(seed=st.integers(0, 10**6), height=st.integers(10, 60), width=st.integers(10, 60))
+def test_what_moves_in_is_the_picture_mirrored_however_it_is_cut_into_tiles(tile, seed, height, width):
+    picture, drawn = pixels(seed, height, width), draws(seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(varied_copies, "TILE", tile)
+        found = varied_copies.shift_scale_rotate(picture, drawn)
+    assert np.abs(found.astype(int) - moved_inside_its_mirror_images(picture, drawn)).max() <= 1
+
+
+def test_memory_is_taken_for_the_picture_and_not_for_what_surrounds_it():
+    picture = pixels(0, 1500, 2000)
+    for operation, _ in OPERATIONS:
+        tracemalloc.start()
+        try:
+            operation(picture, draws(3))
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 2.5 * picture.nbytes, operation
 
 
 def test_channels_are_shifted_by_at_most_50_and_clipped():

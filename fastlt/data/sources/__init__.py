@@ -43,7 +43,7 @@ def open_source(name: str, root: str | Path | None = None, **options) -> Source:
     if not needs_root:
         return kind(**options)
     if root is None:
-        raise UserError(f"source {name} needs the folder or archive that holds its data")
+        raise UserError(f"source {name} needs the folder or archive that holds its data; name it with --root")
     if not Path(root).exists():
-        raise UserError(f"{root} does not exist; give the folder or archive that holds {name}")
+        raise UserError(f"{root} does not exist; give the folder or archive that source {name} reads")
     return kind(Path(root), **options)

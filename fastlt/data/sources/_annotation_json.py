@@ -31,8 +31,10 @@ def _parse(data: bytes, place: str) -> dict:
         content = json.loads(data)
         samples = [(sample["image_name"], sample["image_labels"]) for sample in content["samples"]]
         labels = content["labels"]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise _foreign(place, repr(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise _foreign(place, f"no JSON: {error}") from error
+    except (TypeError, KeyError) as error:
+        raise _foreign(place, "it must hold samples, each with image_name and image_labels, and labels") from error
     if not (isinstance(content["samples"], list) and samples):
         raise _foreign(place, "no samples")
     if not _words(labels) or not labels:

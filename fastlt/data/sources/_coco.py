@@ -14,6 +14,7 @@ import numpy as np
 from fastlt.data.sources._inside import check_name
 from fastlt.data.sources._json_lists import read_lists
 from fastlt.data.sources._lines import shown
+from fastlt.data.sources._problems import Problems
 from fastlt.errors import UserError
 
 
@@ -27,7 +28,6 @@ class Instances:
     names: Names
     positive: Rows
     negative: Rows  # LVIS: verified to be absent
-    problems: list[tuple[str, str]]
 
 
 class Names:
@@ -65,13 +65,13 @@ class Rows:
         return np.diff(self._starts)
 
 
-def read_instances(path: Path, drop_crowd: bool) -> Instances:
+def read_instances(path: Path, drop_crowd: bool, problems: Problems) -> Instances:
     """Raises UserError for whatever is not in the format, for unknown or repeated images and categories.
 
-    Boxes without area, or less than a pixel wide or high, give no label (as in Wu et al., ECCV 2020) and are listed
-    in `problems`. `drop_crowd` overlooks boxes around a crowd of objects too.
+    Boxes without area, or less than a pixel wide or high, give no label (as in Wu et al., ECCV 2020) and are added to
+    `problems`. `drop_crowd` overlooks boxes around a crowd of objects too.
     """
-    reader = _Reader(path, drop_crowd)
+    reader = _Reader(path, drop_crowd, problems)
     takers = {"images": reader.take_image, "annotations": reader.take_annotation, "categories": reader.take_category}
     read_lists(path, takers)
     return reader.result()
@@ -80,15 +80,14 @@ def read_instances(path: Path, drop_crowd: bool) -> Instances:
 class _Reader:
     """Takes the values one at a time. Lists may come in any order, so ids are resolved at the end."""
 
-    def __init__(self, path: Path, drop_crowd: bool):
-        self._path, self._drop_crowd = path, drop_crowd
+    def __init__(self, path: Path, drop_crowd: bool, problems: Problems):
+        self._path, self._drop_crowd, self._problems = path, drop_crowd, problems
         self._categories: dict[int, str] = {}
         self._image_ids, self._names = array("q"), Names()
         self._kind: tuple[bool, bool] | None = None  # federated, by_url
         self._positive = _Pairs()  # image id, category id
         self._negative = _Pairs()
         self._partly_shown: set[int] = set()  # categories of which some image does not show every object in a box
-        self._problems: list[tuple[str, str]] = []
 
     def take_category(self, value: object, number: int) -> None:
         place = self._place("categories", number)
@@ -143,9 +142,7 @@ class _Reader:
         positive, negative = self._keys(self._positive, images, ids), self._keys(self._negative, images, ids)
         negative = self._without_contradictions(positive, negative, images, list(categories.values()))
         sizes = len(images), len(ids)
-        return Instances(
-            categories, *self._kind, self._names, Rows(positive, *sizes), Rows(negative, *sizes), self._problems
-        )
+        return Instances(categories, *self._kind, self._names, Rows(positive, *sizes), Rows(negative, *sizes))
 
     def _keys(self, pairs: _Pairs, images: np.ndarray, categories: np.ndarray) -> np.ndarray:
         """Distinct image * classes + class of the pairs that give a label, ascending."""

@@ -38,7 +38,7 @@ def read_lists(path: Path, takers: dict[str, Taker]) -> None:
         parser.close()
         reader.take(events)
     except (ijson.JSONError, ValueError, OverflowError) as error:
-        reason = shown(" ".join(str(error).split()))
+        reason = shown(" ".join(str(error).partition("(right here)")[0].split()))
         raise UserError(f"{path} is no JSON, or cut short ({reason}); fetch it again") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error

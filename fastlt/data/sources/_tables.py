@@ -34,7 +34,8 @@ def read_rows(path: Path, delimiter: str = ",") -> Iterator[tuple[int, list[str]
                     )
                 yield reader.line_num, cells
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+        read = reader.line_num if reader else 0
+        raise UserError(f"{path} is not UTF-8 text (after line {read}: {error.reason}); save it as UTF-8") from error
     except csv.Error as error:
         raise UserError(f"{path} line {reader.line_num} is no row of a table ({error}); correct it") from error
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from pathlib import Path
 
@@ -21,6 +22,8 @@ class WordPictures:
                 raise UserError(f"option {option} is {value!r}; give it as text")
         self._folder = images or "."
         check_name(self._folder, "option images")
+        if files is None and not os.path.isdir(root / self._folder):
+            raise UserError(f"{root / self._folder} is no folder; name that of the pictures as option images")
         self._extension = extension if extension is None or extension.startswith(".") else f".{extension}"
         self._root, self._files, self._inside = root, files, Inside(root)
         self._tried = list(_TRIED)

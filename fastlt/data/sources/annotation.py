@@ -38,8 +38,8 @@ class Source:
     def __init__(self, root: Path, form: str | None = None, images: str = "images", extension: str | None = None):
         files = _read(root)
         reader = _FORMS[_form(root, files, form)]
-        self._pictures = WordPictures(root, None if root.is_dir() else files, images, extension)
         self.classes, lists = reader.read(files, root, self.name)
+        self._pictures = WordPictures(root, None if root.is_dir() else files, images, extension)
         places: dict[str, str] = {}
         self._lists = {split: self._resolve(lists[split], places) for split in self.splits}
 

@@ -12,6 +12,7 @@ from fastlt.data.longtail import Recipe
 from fastlt.data.sources._coco import Instances, read_instances
 from fastlt.data.sources._inside import Inside
 from fastlt.data.sources._lines import shown
+from fastlt.data.sources._problems import Problems
 from fastlt.data.sources._repeats import digests, first_repeat
 from fastlt.errors import UserError
 
@@ -60,11 +61,13 @@ class Source:
             "train": root / _given("images_train", images_train),
             "test": root / _given("images_test", images_test),
         }
-        self._contents = {split: read_instances(path, crowd == "drop") for split, path in self._paths.items()}
+        self.problems = Problems()
+        self._contents = {
+            split: read_instances(path, crowd == "drop", self.problems) for split, path in self._paths.items()
+        }
         content = self._contents["train"]
         self.classes = list(content.categories.values())
         self.label_default = -1 if content.federated else 0
-        self.problems = [problem for content in self._contents.values() for problem in content.problems]
         self._check_same_classes()
         self._inside = {split: self._open_folders(split) for split in self.splits}
         self._check_repeats()
@@ -99,7 +102,7 @@ class Source:
                     f"{self._paths[split]} has pictures in {shown(name)}; give it as images_train or images_test"
                 )
             if not known[name].is_dir():
-                raise UserError(f"{known[name]} is no folder; give images_train and images_test")
+                raise UserError(f"{known[name]} is no folder; name that of the pictures as images_train or images_test")
         return {name: Inside(folder) for name, folder in known.items()}
 
     def _check_same_classes(self) -> None:

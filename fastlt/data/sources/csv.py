@@ -13,6 +13,7 @@ from fastlt.data.item import Item
 from fastlt.data.longtail import Recipe
 from fastlt.data.sources._inside import Inside
 from fastlt.data.sources._lines import shown
+from fastlt.data.sources._problems import Problems
 from fastlt.data.sources._row_labels import Lists, Report, Values
 from fastlt.data.sources._tables import Table
 from fastlt.data.splits import carve
@@ -64,8 +65,9 @@ class Source:
         separator = _name("separator", separator or "|")  # to YAML, a bare | begins an empty text
         self._labels = _label_reader(table, label, attributes, labels, separator, markers)
         self.multi_label = label is None
-        self.problems: list[tuple[str, str]] = []
+        self.problems = Problems()
         path_at = 0 if path is None else table.column(_name("path", path))
+        self._path_column = table.columns[path_at]
         split_at = None if split is None else table.column(_name("split", split))
         self._ids, splits = self._read(table, root, path_at, split_at)
         self.classes, self.attributes = self._labels.finish()
@@ -87,7 +89,8 @@ class Source:
             yield Item(self._ids[row], self._root / self._ids[row], labels, unknown)
 
     def describe(self) -> dict:
-        return {"name": self.name, "split_seed": self._seed, "images": {s: len(self._rows[s]) for s in self.splits}}
+        images = {split: len(self._rows[split]) for split in self.splits}
+        return {"name": self.name, "path_column": self._path_column, "split_seed": self._seed, "images": images}
 
     def _read(self, table: Table, root: Path, path_at: int, split_at: int | None) -> tuple[list[str], np.ndarray]:
         """Paths of all pictures and their splits, int8 [N]; their labels go to self._labels."""

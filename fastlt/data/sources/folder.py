@@ -17,7 +17,10 @@ EXTENSIONS = (
 
 
 class Source:
-    """The names of the training sub-folders, sorted, are the classes; pictures are found below them at any depth."""
+    """The names of the training sub-folders, sorted, are the classes; pictures are found below them at any depth.
+
+    What begins with a dot is left out. Raises UserError for a link that leads out of the root.
+    """
 
     name = "folder"
     multi_label = False
@@ -29,6 +32,7 @@ class Source:
         self._split_level = (root / "train").is_dir()
         self._root = root
         self.splits = tuple(s for s in SPLITS if (root / s).is_dir()) if self._split_level else ("train",)
+        self.scanned = [root / s for s in SPLITS] if self._split_level else [root]
         self.default_val = 0.0 if "val" in self.splits else 0.1
         self.classes = _subfolders(self._folder("train"))
         if not self.classes:
@@ -37,28 +41,56 @@ class Source:
             for name in _subfolders(self._folder(split)):
                 if name not in self.classes:
                     raise UserError(
-                        f"{self._folder(split) / name} is a class that {self._folder('train')} does not have"
+                        f"{self._folder(split) / name} is a class that {self._folder('train')} does not have; "
+                        "add training pictures of it or take it out"
                     )
 
     def items(self, split: str) -> Iterator[Item]:
         folder = self._folder(split)
+        allowed = [self._root.resolve(), folder.resolve()]
         for label, name in enumerate(self.classes):
-            for path in _pictures(folder / name):
+            for path in self._pictures(folder / name, allowed):
                 yield Item(path.relative_to(folder).as_posix(), path, (label,))
 
     def describe(self) -> dict:
         return {"name": self.name, "splits": list(self.splits)}
+
+    def _pictures(self, folder: Path, allowed: list[Path]) -> Iterator[Path]:
+        """Those of the folder, then those of each folder in it."""
+        waiting = [folder] if folder.is_dir() else []
+        while waiting:
+            folder = waiting.pop()
+            _refuse_link_out(folder, allowed)
+            entries = _entries(folder)
+            for entry in entries:
+                if not entry.is_dir() and entry.name.lower().endswith(EXTENSIONS):
+                    if entry.is_symlink():
+                        _refuse_link_out(folder / entry.name, allowed)
+                    yield folder / entry.name
+            waiting += [folder / entry.name for entry in reversed(entries) if entry.is_dir()]
 
     def _folder(self, split: str) -> Path:
         return self._root / split if self._split_level else self._root
 
 
 def _subfolders(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    return [entry.name for entry in _entries(folder) if entry.is_dir()]
 
 
-def _pictures(folder: Path) -> Iterator[Path]:
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()
-        yield from (Path(place, f) for f in sorted(files) if f.lower().endswith(EXTENSIONS) and not f.startswith("."))
+def _refuse_link_out(path: Path, allowed: list[Path]) -> None:
+    if not path.is_symlink():
+        return
+    real = Path(os.path.realpath(path))
+    if not any(real.is_relative_to(inside) for inside in allowed):
+        raise UserError(f"{path} is a link that leads out of {allowed[0]}; put the pictures themselves there")
+    if Path(os.path.realpath(path.parent)).is_relative_to(real):
+        raise UserError(f"{path} is a link to a folder that it lies in; remove it")
+
+
+def _entries(folder: Path) -> list[os.DirEntry]:
+    """By name, without the hidden ones."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read: {error.strerror}; mend it or take it out") from error

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +11,9 @@ import numpy as np
 from fastlt.data.item import Item
 from fastlt.data.longtail import Recipe
 from fastlt.data.sources._lines import shown
-from fastlt.data.sources._tables import Table, read_rows
+from fastlt.data.sources._problems import Problems
+from fastlt.data.sources._tables import read_rows
+from fastlt.data.sources._verified_labels import Images, read_verified, resolve
 from fastlt.errors import UserError
 
 OFFICIAL = {
@@ -26,11 +25,6 @@ OFFICIAL = {
     "descriptions": ("oidv7-class-descriptions.csv", "oidv6-class-descriptions.csv", "class-descriptions.csv"),
 }  # fmt: skip
 SPLITS = ("train", "val", "test")
-LISTED = 1000  # contradictions that are named one by one
-POSITIVE, NEGATIVE = 0, 1  # in this order, so that the positive one of two equal pairs is sorted first
-VERDICTS = {"1": POSITIVE, "1.0": POSITIVE, "0": NEGATIVE, "0.0": NEGATIVE}
-PLAIN_ID = re.compile(r"[0-9A-Za-z_-][0-9A-Za-z_.-]{0,63}", re.ASCII)
-CHUNK = 1 << 14  # image ids gathered as text before they are packed
 
 
 class Source:
@@ -65,7 +59,7 @@ class Source:
         if not root.is_dir():
             raise UserError(f"{root} is no folder; give the one that holds the label tables of Open Images")
         self._root = root
-        self.problems: list[tuple[str, str]] = []
+        self.problems = Problems()
         labels, self.classes = self._class_list(
             _file(root, "classes", classes), _file(root, "descriptions", descriptions)
         )
@@ -105,120 +99,24 @@ class Source:
             )
         return labels, _unique_names(labels, names)
 
-    def _read(self, path: Path, number: dict[str, int]) -> _Images:
-        rows = _read_rows(path, number)
-        if not len(rows.image):
+    def _read(self, path: Path, number: dict[str, int]) -> Images:
+        rows = read_verified(path, number)
+        if not len(rows.codes):
             raise UserError(
                 f"{path} labels no image with one of the {len(number)} classes; give the tables of one version"
             )
         if rows.skipped:
             self.problems.append((path.name, f"{rows.skipped} labels of classes outside the class list were skipped"))
-        images, contradicted = _resolve(rows, len(number))
-        for image, label in contradicted[:LISTED].tolist():
-            place = f"{path.name} image {images.ids[image].decode()}"
+
+        def contradicted(image: int, label: int) -> None:
+            place = f"{path.name} image {rows.ids[image].decode()}"
             self.problems.append((place, f"{self.classes[label]!r} is both positive and negative; positive wins"))
-        if len(contradicted) > LISTED:
-            more = len(contradicted) - LISTED
-            self.problems.append(
-                (path.name, f"{more} more classes of images are both positive and negative; positive wins")
-            )
+
+        images = resolve(rows, len(number), contradicted)
         unlabelled = np.count_nonzero((np.diff(images.positive.start) == 0) & (np.diff(images.negative.start) == 0))
         if unlabelled:
             self.problems.append((path.name, f"{unlabelled} images have no label of the class list: all is unknown"))
         return images
-
-
-@dataclass(frozen=True)
-class _Classes:
-    """Classes of each image: index[start[i]:start[i + 1]], ascending."""
-
-    start: np.ndarray  # int64 [N + 1]
-    index: np.ndarray  # uint16 or int32 [n]
-
-    def of(self, row: int) -> tuple[int, ...]:
-        return tuple(self.index[self.start[row] : self.start[row + 1]].tolist())
-
-
-@dataclass(frozen=True)
-class _Images:
-    ids: np.ndarray  # bytes [N], ascending
-    positive: _Classes
-    negative: _Classes
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The rows of a table whose class is in the list, and the ids of all images."""
-
-    ids: np.ndarray  # bytes [N], ascending
-    image: np.ndarray  # int32 [n]
-    verdict: np.ndarray  # int32 [n]: twice the class, + 1 if negative
-    skipped: int
-
-
-def _read_rows(path: Path, number: dict[str, int]) -> _Rows:
-    """Ids are kept once for each run of rows, as the published tables are grouped by image."""
-    table = Table(path, ",")
-    image_at, label_at, verdict_at = (table.column(name) for name in ("ImageID", "LabelName", "Confidence"))
-    packed, fresh, lengths, verdicts = [], [], array("q"), array("i")
-    last, begun, skipped = None, 0, 0
-    for line, cells in table.rows():
-        if cells[image_at] != last:
-            last = cells[image_at]
-            if not PLAIN_ID.fullmatch(last):
-                raise UserError(f"{path} line {line} has the ImageID {shown(last)}, which names no picture; correct it")
-            if fresh or packed:
-                lengths.append(len(verdicts) - begun)
-            begun = len(verdicts)
-            fresh.append(last)
-            if len(fresh) == CHUNK:
-                packed.append(np.array(fresh, np.bytes_))
-                fresh = []
-        verdict = VERDICTS.get(cells[verdict_at])
-        if verdict is None:
-            raise UserError(
-                f"{path} line {line} has Confidence {shown(cells[verdict_at])}; verified labels have 1 or 0"
-            )
-        label = number.get(cells[label_at])
-        if label is None:
-            skipped += 1
-        else:
-            verdicts.append(2 * label + verdict)
-    lengths.append(len(verdicts) - begun)
-    if not verdicts:
-        return _Rows(np.empty(0, np.bytes_), np.empty(0, np.int32), np.empty(0, np.int32), skipped)
-    id_of_run = np.concatenate([*packed, np.array(fresh, np.bytes_)])
-    del packed, fresh
-    ids, image_of_run = np.unique(id_of_run, return_inverse=True)
-    image = np.repeat(image_of_run.astype(np.int32), np.frombuffer(lengths, np.int64))
-    return _Rows(ids, image, np.frombuffer(verdicts, np.int32), skipped)
-
-
-def _resolve(rows: _Rows, classes: int) -> tuple[_Images, np.ndarray]:
-    """Every (image, class) once; and those given both ways, int64 [n, 2]."""
-    codes = rows.image.astype(np.int64)
-    codes *= 2 * classes
-    codes += rows.verdict
-    codes.sort()
-    if len(codes):
-        codes = codes[np.concatenate([[True], codes[1:] != codes[:-1]])]
-    pairs = codes >> 1
-    contradicted = np.concatenate([[False], pairs[1:] == pairs[:-1]])
-    negative = (codes & 1) == NEGATIVE
-    count = len(rows.ids)
-    images = _Images(
-        rows.ids,
-        _compressed(pairs[~negative], count, classes),
-        _compressed(pairs[negative & ~contradicted], count, classes),
-    )
-    return images, np.stack(np.divmod(pairs[contradicted], classes), 1)
-
-
-def _compressed(pairs: np.ndarray, images: int, classes: int) -> _Classes:
-    """From image * classes + class, ascending."""
-    start = np.zeros(images + 1, np.int64)
-    np.cumsum(np.bincount(pairs // classes, minlength=images), out=start[1:])
-    return _Classes(start, (pairs % classes).astype(np.uint16 if classes <= 1 << 16 else np.int32))
 
 
 def _file(root: Path, what: str, given: str | None) -> Path | None:
