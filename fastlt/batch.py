@@ -14,6 +14,7 @@ class StreamSpec:
     """One stream of a method: which images, how many views of each, and its share of `train.batch`."""
 
     stream: StreamConfig = field(default_factory=StreamConfig)
+    then: StreamConfig | None = None  # from the method's second stage on
     views: int = 1
     batch_share: float = 1.0
     pipeline: PipelineConfig | None = None  # default: the run's own

@@ -196,7 +196,7 @@ def train(recipe, out, overrides, resume, device, list_recipes) -> None:
 
     Several GPUs: torchrun --nproc-per-node 4 -m fastlt train RECIPE --out DIR
 
-    Example: fastlt train cifar10/erm --set data.path=data/cifar10-lt --set train.epochs=30 --out runs/cifar10
+    Example: fastlt train cifar10_lt/erm --set data.path=data/cifar10-lt --set train.epochs=30 --out runs/cifar10
     """
     if list_recipes:
         from fastlt.resources import list_recipes as names
@@ -217,16 +217,17 @@ def train(recipe, out, overrides, resume, device, list_recipes) -> None:
 @click.option(
     "--checkpoint", type=click.Choice(["best", "last"]), help="Default: best if a validation split chose one."
 )
+@click.option("--flip/--no-flip", default=None, help="Score each picture and its mirror. Default: as the run was set.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]))
 @json_option
-def evaluate(run, split, data, checkpoint, device, json_file) -> None:
+def evaluate(run, split, data, checkpoint, flip, device, json_file) -> None:
     """Measure a trained run on a split, over all classes and by group.
 
     Example: fastlt eval runs/cifar10 --split test --json test.json
     """
     from fastlt.commands.runs import evaluate_run
 
-    _write_json(json_file, evaluate_run(run, split, data, checkpoint, device, _console()))
+    _write_json(json_file, evaluate_run(run, split, data, checkpoint, device, _console(), flip))
 
 
 @commands.command()
@@ -243,6 +244,130 @@ def predict(run, pictures, out, checkpoint, device) -> None:
     from fastlt.commands.runs import predict_files
 
     predict_files(run, list(pictures), out, checkpoint, device, _console())
+
+
+@commands.command()
+@click.argument("run", type=FOLDER)
+@click.option("--split", type=click.Choice(["train", "val", "test"]), help="Default: val; train with --folds.")
+@click.option("--data", type=FOLDER, help="Another data set with the same classes.")
+@click.option("--grid/--all-scores", default=True, help="Try .05, .10 ... .70 (default), or every score there is.")
+@click.option("--folds", type=click.IntRange(min=2), help="Train on the other folds and fit on what each left out.")
+@click.option("--checkpoint", type=click.Choice(["best", "last"]))
+@click.option("--device", type=click.Choice(["cpu", "cuda"]))
+@json_option
+def thresholds(run, split, data, grid, folds, checkpoint, device, json_file) -> None:
+    """Fit a threshold to every label of a trained run, by Matthews correlation.
+
+    They are kept in the run as thresholds.json; eval and predict use them from then on. They come from images that
+    chose no weights for themselves: the validation split, or with --folds the training images, each scored by a network
+    that was trained without it.
+
+    Example: fastlt thresholds runs/corel5k
+    """
+    if folds and split not in (None, "train"):
+        raise click.UsageError("--folds is of the training images; leave --split out")
+    from fastlt.commands.runs import thresholds_of_run
+
+    split = split or ("train" if folds else "val")
+    _write_json(json_file, thresholds_of_run(run, split, data, not grid, folds, checkpoint, device, _console()))
+
+
+@commands.command()
+@click.argument("recipes", nargs=-1, required=True)
+@set_option
+@click.option("--plot", type=FOLDER, default=Path("gradients.png"), show_default=True, help=".png, .svg or .pdf file.")
+@json_option
+def gradients(recipes, overrides, plot, json_file) -> None:
+    """Draw how the losses of RECIPES pull at a logit, where its label is there and where it is not.
+
+    A loss that compares classes is drawn against one other class of logit 0 and the other label.
+
+    Example: fastlt gradients corel5k/bce corel5k/focal corel5k/asl --plot gradients.png
+    """
+    from fastlt.commands.gradients import draw_gradients
+
+    _write_json(json_file, draw_gradients(list(recipes), list(overrides), plot, _console()))
+
+
+@commands.command()
+@click.argument("runs", type=FOLDER, nargs=-1, required=True)
+@click.option("--original", type=FOLDER, help="The same data set with all its labels, for one more column.")
+@click.option("--checkpoint", type=click.Choice(["best", "last"]))
+@click.option("--device", type=click.Choice(["cpu", "cuda"]))
+@json_option
+def prior(runs, original, checkpoint, device, json_file) -> None:
+    """Estimate how common each class is in partly annotated images, with RUNS trained on them.
+
+    The mean probabilities over the training images are kept in each run as prior.json, which method.prior of the
+    method csl takes; estimate them with a run of the mode ignore. Several runs are ranked side by side.
+
+    Example: fastlt prior runs/coco-ignore
+    """
+    from fastlt.commands.runs import prior_of_runs
+
+    _write_json(json_file, prior_of_runs(list(runs), original, checkpoint, device, _console()))
+
+
+def _temperatures(_context, _option, text: str) -> list[float]:
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if not values or not all(0 < value < float("inf") for value in values):
+        raise click.BadParameter("give numbers above 0 with commas between, such as 1,3,6")
+    return values
+
+
+@commands.command("virtual-examples")
+@click.argument("run", type=FOLDER)
+@click.option(
+    "--temperatures",
+    callback=_temperatures,
+    default="1,2,3,4,5,6,7,8,9,10,12,15,20",
+    show_default=True,
+    help="Numbers above 0, with commas between.",
+)
+@click.option("--checkpoint", type=click.Choice(["best", "last"]))
+@click.option("--device", type=click.Choice(["cpu", "cuda"]))
+@json_option
+def virtual_examples(run, temperatures, checkpoint, device, json_file) -> None:
+    """Show how many virtual examples of each class RUN, as the teacher of the method dive, would give a student.
+
+    For each temperature the sums of its softmax over the training images, not augmented; which temperature is proper;
+    kept in RUN with a plot.
+
+    Example: fastlt virtual-examples runs/bsce --temperatures 1,3,6,20
+    """
+    from fastlt.commands.runs import virtual_examples_of_run
+
+    _write_json(json_file, virtual_examples_of_run(run, temperatures, checkpoint, device, _console()))
+
+
+@commands.command()
+@click.argument("spec", required=False)
+@click.option("--out", type=FOLDER, help="Folder of the runs and of the table.")
+@set_option
+@click.option("--device", type=click.Choice(["cpu", "cuda"]))
+@click.option("--list", "list_sweeps", is_flag=True, help="List the sweeps and end.")
+@json_option
+def sweep(spec, out, overrides, device, list_sweeps, json_file) -> None:
+    """Train every row of a table with every seed: SPEC is a name such as voc_lt/ablation, or a YAML file of your own.
+
+    The same command again goes on where it was stopped, and trains nothing that is finished. --set holds for all
+    rows, except for what a row sets itself.
+
+    Example: fastlt sweep digits_scenes/ablation --set data.path=data/digits-scenes --out runs/ablation
+    """
+    if list_sweeps:
+        from fastlt.resources import list_sweeps as names
+
+        click.echo("\n".join(names()))
+        return
+    if spec is None or out is None:
+        raise click.UsageError("give SPEC and --out")
+    from fastlt.commands.sweep import run_sweep
+
+    _write_json(json_file, run_sweep(spec, out, list(overrides), device, _console()))
 
 
 @commands.command()

@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
 
 from fastlt.errors import UserError
 
@@ -37,6 +46,15 @@ class StreamConfig(Section):
     beta: Fraction = 0.9999  # effective_number: Cui et al., CVPR 2019
     weights: tuple[float, ...] | None = None  # weights: one for each class
     epoch_length: Positive | None = None  # positions that count as one epoch; default: all images, as often as repeated
+
+
+def _not_in_order(stream: StreamConfig) -> StreamConfig:
+    if stream.sampling == "sequential":
+        raise ValueError("sequential is for evaluation; train with uniform or another stream")
+    return stream
+
+
+TrainingStream = Annotated[StreamConfig, AfterValidator(_not_in_order)]
 
 
 class DataConfig(Section):
@@ -102,10 +120,12 @@ class PipelineConfig(Section):
 
 
 class ModelConfig(Section):
-    backbone: str = "resnet50"  # any timm model, or cifar_resnet20 / 32 / 44 / 56
+    backbone: str = "resnet50"  # any timm model, or cifar_resnet20 / 32 / 34 / 44 / 56
     init: str | None = None  # "timm", "package:NAME" or a .pth, .ckpt or .safetensors file
     keep_head: bool = False  # load the classifier of `init` as well
+    pooling: Literal["avg", "max"] | None = None  # of the last feature map; default: the network's own
     drop_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0  # dropout before the classifier
+    classifier: Literal["linear", "cosine"] = "linear"  # cosine: of features and class weights, as LDAM has it
     frozen_stages: Annotated[int, Field(ge=0)] = 0  # stem and the first stages that do not learn
     frozen_batch_norm: bool = False  # running statistics are used and kept as they are
     sync_batch_norm: bool = False  # statistics over all ranks
@@ -171,7 +191,8 @@ class ScheduleConfig(Section):
     milestones: tuple[float, ...] = ()  # step
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1  # step: factor at each milestone
     final: Fraction = 0.0  # cosine: share of the rate at the end
-    peak_at: Annotated[float, Field(gt=0, lt=1)] = 0.2  # one_cycle: share of the run until the highest rate
+    peak_at: Annotated[float, Field(gt=0, lt=1)] = 0.2  # one_cycle: share of its length until the highest rate
+    length: Annotated[float, Field(gt=0)] | None = None  # one_cycle: epochs it is made for; default: those of the run
 
     @model_validator(mode="after")
     def _one_rise(self) -> ScheduleConfig:
@@ -192,6 +213,7 @@ class TrainConfig(Section):
     log_every: Positive = 20  # steps
     evaluate_every: Annotated[float, Field(gt=0)] | None = None  # epochs, on the validation split
     evaluate_batch: Positive = 256
+    evaluate_flip: bool = False  # the mean of the scores of a picture and of its mirror
     threads: Positive | None = None  # of torch on the CPU; default: torch's own choice
 
 
@@ -215,7 +237,7 @@ class RunConfig(Section):
 
 
 def load(recipe: str, overrides: list[str] | None = None) -> tuple[RunConfig, list[str]]:
-    """Reads a recipe (a file, or a name such as `cifar10/erm`), applies `--set` overrides and checks it.
+    """Reads a recipe (a file, or a name such as `cifar10_lt/erm`), applies `--set` overrides and checks it.
 
     Returns the config and the lines that say what differs from the recipe's parent and what was overridden.
     Raises UserError for a missing file, bad YAML, an unknown key or a value of the wrong kind.

@@ -86,7 +86,44 @@ def global_mean(total: Tensor, count: Tensor) -> Tensor:
         count = count.clone()
         dist.all_reduce(count)
         total = total * dist.get_world_size()
-    return total / torch.clamp(count, min=1)
+    return total / torch.where(count > 0, count, 1)
+
+
+def global_sum(total: Tensor) -> Tensor:
+    """This rank's part of a sum over all ranks, scaled so that DistributedDataParallel's average gives the sum."""
+    return total * dist.get_world_size() if dist.is_initialized() else total
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """[B, ...] of every rank, one after the other in the order of ranks: [ranks B, ...]; B is the same on each.
+
+    With gradients: a row's is the sum of what all ranks' losses say of it. So where every rank computes the same loss
+    of the gathered rows, DistributedDataParallel's average over ranks is the gradient of that loss.
+    """
+    return _GatherRows.apply(rows) if dist.is_initialized() else rows
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, rows: Tensor) -> Tensor:
+        ctx.count = len(rows)
+        parts = [torch.empty_like(rows, memory_format=torch.contiguous_format) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        grad = grad.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(grad)  # gloo and nccl both have it
+        return grad[ctx.count * dist.get_rank() :][: ctx.count]
+
+
+def rank_count() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def own_rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
 
 
 def gather(values: object) -> list:

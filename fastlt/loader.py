@@ -89,6 +89,12 @@ class Loader:
         """Positions of one epoch of the stream `name`."""
         return next(part.stream.epoch_length for part in self.parts if part.name == name)
 
+    def begin_second_stage_at(self, step: int) -> None:
+        """Streams that have a `then` change to it at that step; to be told before the first batch."""
+        for part in self.parts:
+            if isinstance(part.stream, streams.Switched):
+                part.stream.border = step * part.batch
+
     @property
     def bad_images(self) -> set[int]:
         return self.replacement.bad
@@ -232,6 +238,9 @@ def _own_cores() -> int:
 def _part(name: str, spec: StreamSpec, records: Records, members, batch: int, seed: int) -> Part:
     key = hashing.key(seed, "stream", name)
     stream = streams.build(spec.stream, members, len(records), key, records.attributes)
+    if spec.then:
+        key = hashing.key(seed, "stream", name, "then")
+        stream = streams.Switched(stream, streams.build(spec.then, members, len(records), key, records.attributes))
     views = tuple(hashing.key(seed, "augment", name, view) for view in range(spec.views))
     return Part(name, spec, stream, round(batch * spec.batch_share), views)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, field
 
 
 @dataclass(frozen=True)
@@ -13,6 +14,16 @@ class Progress:
     steps: int
     epoch: float
     epochs: float
+    parts: int = 1  # into which the batch of a step is cut; what forward gives of them is averaged
+
+    def reached(self, share: float) -> bool:
+        """Whether that share of the run lies behind."""
+        return self.step >= stage_start(share, self.steps)
+
+
+def stage_start(share: float, steps: int) -> int:
+    """The first step of a stage that begins after that share of a run of so many steps."""
+    return math.ceil(share * steps - 1e-9)
 
 
 @dataclass(frozen=True)
@@ -26,14 +37,25 @@ class TrainingSet:
     groups: dict[str, list]  # name -> [fewest, most] training images of a class, None for no bound
     multi_label: bool
     images: int
+    attributes: dict[str, list[int]] = field(default_factory=dict)  # name -> its classes, of which an image has one
+    path_column: str = "file"  # what the table it was made of calls the pictures' paths
 
     @classmethod
     def of(cls, records) -> TrainingSet:
         """Of the training split's `ShardSet`."""
         groups = {name: list(limits) for name, limits in records.groups.items()}
         name, fingerprint = records.manifest["name"], records.manifest["fingerprint"]
-        counts = records.counts.tolist()
-        return cls(name, fingerprint, list(records.classes), counts, groups, records.multi_label, len(records))
+        return cls(
+            name,
+            fingerprint,
+            list(records.classes),
+            records.counts.tolist(),
+            groups,
+            records.multi_label,
+            len(records),
+            records.attributes,
+            str(records.manifest.get("source", {}).get("path_column", "file")),
+        )
 
     def as_dict(self) -> dict:
         return asdict(self)

@@ -91,6 +91,19 @@ class Sequential(Stream):
         return np.minimum(positions, self.epoch_length - 1)
 
 
+class Switched(Stream):
+    """One stream up to a position that is told before any is asked for, from there on another from its beginning."""
+
+    def __init__(self, first: Stream, then: Stream) -> None:
+        super().__init__()
+        self.first, self.then, self.border = first, then, np.iinfo(np.int64).max
+        self.epoch_length = first.epoch_length
+
+    def _at(self, positions: np.ndarray) -> np.ndarray:
+        later = self.then._at(np.maximum(positions - self.border, 0))
+        return np.where(positions < self.border, self.first._at(positions), later)
+
+
 class _ByClass(Stream):
     """A class is drawn first, then one of the images in which it is positive.
 

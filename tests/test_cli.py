@@ -248,4 +248,6 @@ def test_the_demo_runs_whole_and_again(tmp_path):
     summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
     assert len(summary["runs"]) == 4 and "mAP" in summary["runs"]["scenes, uniform"]["metrics"]
     assert "top1" in summary["metrics"]
+    branches = summary["runs"]["scenes, two branches"]["parts"]
+    assert list(branches) == ["uniform", "rebalanced"] and "scenes, two branches, rebalanced alone" in done.stdout
     assert (tmp_path / "demo" / "report.html").stat().st_size > 100_000

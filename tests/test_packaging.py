@@ -148,7 +148,7 @@ class TestWheel:
 
     def test_finds_every_recipe(self, python, bare_folder, tmp_path):
         found = json.loads(run(python, "-c", RECIPES, cwd=tmp_path, path=bare_folder))
-        assert "cifar10/erm" in found
+        assert "cifar10_lt/erm" in found
         assert found == recipes_of(REPOSITORY)
 
     def test_importing_it_is_light(self, python, bare_folder, tmp_path):

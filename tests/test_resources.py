@@ -9,7 +9,7 @@ from fastlt.errors import UserError
 
 
 def test_a_recipe_is_found_with_and_without_its_suffix():
-    assert resources.recipe("cifar10/erm") == resources.recipe("cifar10/erm.yaml")
+    assert resources.recipe("cifar10_lt/erm") == resources.recipe("cifar10_lt/erm.yaml")
 
 
 def test_every_listed_recipe_can_be_read():
@@ -20,24 +20,24 @@ def test_every_listed_recipe_can_be_read():
 
 def test_a_file_comes_before_a_recipe_of_the_same_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "cifar10").mkdir()
-    (tmp_path / "cifar10/erm").write_text("seed: 7\n")
-    assert resources.recipe("cifar10/erm") == "seed: 7\n"
+    (tmp_path / "cifar10_lt").mkdir()
+    (tmp_path / "cifar10_lt/erm").write_text("seed: 7\n")
+    assert resources.recipe("cifar10_lt/erm") == "seed: 7\n"
 
 
 def test_an_unknown_recipe_is_refused_with_the_nearest_one():
-    with pytest.raises(UserError, match=r"no recipe cifar10/emr: .*did you mean cifar10/erm\?"):
-        resources.recipe("cifar10/emr")
+    with pytest.raises(UserError, match=r"no recipe cifar10_lt/emr: .*did you mean cifar10_lt/erm\?"):
+        resources.recipe("cifar10_lt/emr")
 
 
 def test_where_nothing_is_near_all_are_listed():
-    with pytest.raises(UserError, match="there are: .*cifar10/erm"):
+    with pytest.raises(UserError, match="there are: .*cifar10_lt/erm"):
         resources.recipe("zzzzzz")
 
 
 def test_nothing_outside_the_recipes_is_read():
     with pytest.raises(UserError, match="no recipe"):
-        resources.recipe("../configs/cifar10/erm")
+        resources.recipe("../configs/cifar10_lt/erm")
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path):

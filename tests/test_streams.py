@@ -172,3 +172,24 @@ def test_the_published_numbers_of_voc_lt_and_coco_lt():
     assert round(voc[:, person].mean(), 3) == 0.679
     shares = expected_shares(coco)
     np.testing.assert_allclose([shares[0], shares.min()], [0.634, 0.0127], atol=0.0005)
+
+
+@given(counts=COUNTS, key=SEED, border=st.integers(0, 2 * streams.CHUNK), start=st.integers(0, 2 * streams.CHUNK))
+@settings(max_examples=30)
+def test_a_switched_stream_is_the_first_up_to_the_border_and_the_other_from_its_beginning_on(
+    counts, key, border, start
+):
+    labels = single_label(counts)
+    first, then = stream_of(labels, key), stream_of(labels, key + 1, sampling="class_balanced")
+    switched = streams.Switched(stream_of(labels, key), stream_of(labels, key + 1, sampling="class_balanced"))
+    assert switched.epoch_length == len(labels)
+    switched.border = border
+    before = max(0, min(border - start, 50))
+    expected = [first.indices(start, before), then.indices(max(start - border, 0), 50 - before)]
+    np.testing.assert_array_equal(switched.indices(start, 50), np.concatenate(expected))
+
+
+def test_a_switched_stream_whose_border_is_never_told_is_the_first():
+    labels = single_label([5, 3])
+    switched = streams.Switched(stream_of(labels), stream_of(labels, sampling="class_balanced"))
+    np.testing.assert_array_equal(switched.indices(7, 60), stream_of(labels).indices(7, 60))

@@ -30,10 +30,11 @@ bool has_entries(const SigmoidCall& call) { return call.rows > 0 && call.classes
 Tensor loss_of(const SigmoidCall& call) {
   const ScalarType wide = wide_type(call.logits.scalar_type());
   if (!has_entries(call)) return reduced_rows(zeros(call.logits, {call.rows}, wide), call.reduction, call.factor());
-  const Tensor rows = empty(call.logits, {call.rows}, wide);
+  const int64_t parts = call.reduction == ROW ? 1 : row_parts(call.rows, call.classes);
+  const Tensor rows = empty(call.logits, {call.rows * parts}, wide);
   with_type(call.logits.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
-    launch_sigmoid_rows(input_of<T>(call), output<Wide<T>>(rows), stream_of(rows));
+    launch_sigmoid_rows(input_of<T>(call), parts, output<Wide<T>>(rows), stream_of(rows));
   });
   return reduced_rows(rows, call.reduction, call.factor());
 }

@@ -86,16 +86,17 @@ SIMT_DEV void for_entries(const SigmoidInput<T>& in, int64_t start, int column, 
   }
 }
 
+// loss [rows, parts]: of the columns of each part of a row, a part being gridDim.y-th of the packs.
 template <class T, int N, Form FORM>
 SIMT_KERNEL(BLOCK, 2) sigmoid_rows(SigmoidInput<T> in, Wide<T>* loss) {
   using R = Wide<T>;
   const int64_t row = blockIdx.x, start = row * in.classes;
+  const int step = blockDim.x * gridDim.y * N;
   Sum<R> sum = Sum<R>::none();
-  for_columns<N>(in.classes, [&](int column) {
+  for (int column = (blockIdx.y * blockDim.x + threadIdx.x) * N; column < in.classes; column += step)
     for_entries<FORM, N>(in, start, column, [&](int, const Entry<R>& e) { sum.total += e.loss; });
-  });
   sum = block_reduce(sum);
-  if (threadIdx.x == 0) loss[row] = sum.total;
+  if (threadIdx.x == 0) loss[row * gridDim.y + blockIdx.y] = sum.total;
 }
 
 // d loss / d of the four compensation vectors, summed over the rows of one thread.
@@ -181,12 +182,20 @@ void with_width_of(const SigmoidInput<T>& in, const T* grad_logits, const Call& 
                 v.negative_scale, v.negative_shift, v.positive_weight, v.negative_weight, grad_logits);
 }
 
+// Blocks that share a row where only the sum of all rows is asked for: few long rows would leave a large GPU waiting for
+// its memory.
+inline int64_t row_parts(int64_t rows, int64_t classes) {
+  constexpr int64_t BLOCKS = 2048, LEAST_COLUMNS = 4 * BLOCK;
+  return std::clamp<int64_t>(BLOCKS / rows, 1, std::max<int64_t>(classes / LEAST_COLUMNS, 1));
+}
+
+// loss [rows, parts]
 template <class T>
-void launch_sigmoid_rows(const SigmoidInput<T>& in, Wide<T>* loss, cudaStream_t stream) {
+void launch_sigmoid_rows(const SigmoidInput<T>& in, int64_t parts, Wide<T>* loss, cudaStream_t stream) {
   with_width_of(in, (const T*)nullptr, [&](auto width) {
     with_form(in.settings, [&](auto form) {
-      SIMT_LAUNCH((sigmoid_rows<T, width.value, form.value>), row_grid(in.rows), row_block(in.classes, width.value),
-                  stream, in, loss);
+      SIMT_LAUNCH((sigmoid_rows<T, width.value, form.value>), dim3(unsigned(in.rows), unsigned(parts)),
+                  row_block(in.classes / parts, width.value), stream, in, loss);
     });
   });
 }

@@ -15,6 +15,7 @@ from fastlt.files import write_text
 from fastlt.inspection import inspect
 from fastlt.report import page, plots
 from fastlt.report.tables import data_table, results_table
+from fastlt.train.display import headlines
 from fastlt.train.run_folder import RunFolder
 
 
@@ -29,7 +30,7 @@ EXPERIMENTS = {
     "digits, uniform": Experiment("digits/erm", "digits"),
     "digits, class-balanced": Experiment("digits/erm_class_balanced", "digits"),
     "scenes, uniform": Experiment("digits_scenes/erm", "digits-scenes"),
-    "scenes, class-balanced": Experiment("digits_scenes/erm_class_balanced", "digits-scenes"),
+    "scenes, two branches": Experiment("digits_scenes/collaborative", "digits-scenes"),
 }
 
 
@@ -45,7 +46,10 @@ def run_demo(out: Path, steps: int | None, console: Console) -> None:
     write_text(out / "summary.json", json.dumps(first | {"runs": results}, indent=2) + "\n")
     console.print()
     for kind, chosen in (("one label an image", "top1"), ("several labels an image", "mAP")):
-        rows = {title: found["metrics"] for title, found in results.items() if chosen in found["metrics"]}
+        rows: dict[str, dict] = {}
+        for title, found in results.items():
+            if chosen in found["metrics"]:
+                rows |= headlines(title, found["metrics"] | {"parts": found["parts"]})
         console.print(results_table(rows, f"{kind}, on the test split"))
     console.print(
         f"\n{time.perf_counter() - begin:.0f} s in all. Open {out / 'report.html'}; figures: {out / 'summary.json'}"
@@ -69,8 +73,9 @@ def _run(out: Path, title: str, experiment: Experiment, steps: int | None, conso
 def _write_report(out: Path, results: dict[str, dict]) -> None:
     rows = []
     for title, found in results.items():
-        shown = "  ".join(f"{k} {page.percent(v)}" for k, v in found["metrics"].items() if isinstance(v, float))
-        rows.append([title, shown, f"{found['images_per_second']:.0f}", page.percent(found["data_wait_fraction"])])
+        speed = [f"{found['images_per_second']:.0f}", page.percent(found["data_wait_fraction"])]
+        rows.append([title, _shown(found["metrics"]), *speed])
+        rows += [[f"{title}, {name} alone", _shown(part), "", ""] for name, part in found["parts"].items()]
     sections = [page.table(["run", "results on test", "images/s", "waiting for data"], rows)]
     for name in DATA:
         sections += [
@@ -83,3 +88,7 @@ def _write_report(out: Path, results: dict[str, dict]) -> None:
         value = "accuracy" if "accuracy" in per_class[0] else "average_precision"
         sections += [f"<h2>{title}</h2>", page.image(plots.results_along_tail(per_class, value), title)]
     write_text(out / "report.html", page.page("fastlt demo: handwritten digits with a long tail", sections))
+
+
+def _shown(metrics: dict) -> str:
+    return "  ".join(f"{name} {page.percent(value)}" for name, value in metrics.items() if isinstance(value, float))

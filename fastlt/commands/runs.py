@@ -13,7 +13,7 @@ from fastlt.train.run_folder import RunFolder
 
 # What a run that goes on may change: how long it is, what it shows, and how the machine is used.
 CHANGEABLE = ("data.", "train.steps", "train.epochs", "train.threads", "train.checkpoint_every", "train.log_every")
-CHANGEABLE += ("train.evaluate_every", "train.evaluate_batch")
+CHANGEABLE += ("method.teacher", "train.evaluate_every", "train.evaluate_batch")
 
 
 def train_run(
@@ -48,9 +48,15 @@ def _resumed(folder: RunFolder, overrides: list[str]) -> tuple[RunConfig, list[s
 
 
 def evaluate_run(
-    run: Path, split: str, data: Path | None, which: str | None, device: str | None, console: Console
+    run: Path,
+    split: str,
+    data: Path | None,
+    which: str | None,
+    device: str | None,
+    console: Console,
+    flip: bool | None = None,
 ) -> dict:
-    """The metrics of a split; prints them as a table."""
+    """The metrics of a split; prints them as a table. `flip` takes the place of `train.evaluate_flip`."""
     folder = RunFolder(run)
     folder.evaluation_checkpoint(which)
     if data:
@@ -58,13 +64,76 @@ def evaluate_run(
 
     from fastlt.commands.measuring import measure_run
 
-    return measure_run(folder, split, data, which, device, console)
+    return measure_run(folder, split, data, which, device, console, flip)
+
+
+def thresholds_of_run(
+    run: Path,
+    split: str,
+    data: Path | None,
+    all_scores: bool,
+    folds: int | None,
+    which: str | None,
+    device: str | None,
+    console: Console,
+) -> dict:
+    """A threshold for every label of a run; kept in it and shown."""
+    folder = RunFolder(run)
+    folder.evaluation_checkpoint(which)
+    if split == "test":
+        raise UserError("thresholds fitted on the test split would be measured on what they were fitted to; use val")
+    if split == "train" and not folds:
+        raise UserError(
+            "the network knows its training images too well for thresholds; use val, or --folds 5, which trains one "
+            "more network a fold on the others"
+        )
+    if split == "val" and data is None and not folds:
+        data_path = run_config.load(str(folder.config))[0].data.path
+        if not (data_path / "val" / "dataset.json").exists():
+            raise UserError(
+                f"{data_path} has no validation split; build it with --val 0.1, name another data set with --data, or "
+                "use --folds 5, which trains one more network a fold of the training images"
+            )
+    if data:
+        _check_data(data, split)
+
+    from fastlt.commands.thresholds import fit_thresholds
+
+    return fit_thresholds(folder, split, data, all_scores, folds, which, device, console)
+
+
+def prior_of_runs(
+    runs: list[Path], original: Path | None, which: str | None, device: str | None, console: Console
+) -> dict:
+    """The class prior that each run estimates; kept in it and ranked in a table."""
+    for run in runs:
+        RunFolder(run).evaluation_checkpoint(which)
+    if original:
+        _check_data(original, "train")
+
+    from fastlt.commands.prior import estimate_priors
+
+    return estimate_priors(runs, original, which, device, console)
+
+
+def virtual_examples_of_run(
+    run: Path, temperatures: list[float], which: str | None, device: str | None, console: Console
+) -> dict:
+    """The virtual examples that a run makes of its training images; kept in it and shown in a table."""
+    RunFolder(run).evaluation_checkpoint(which)
+
+    from fastlt.commands.virtual_examples import examine_teacher
+
+    return examine_teacher(run, temperatures, which, device, console)
 
 
 def predict_files(
     run: Path, inputs: list[Path], out: Path, which: str | None, device: str | None, console: Console
 ) -> None:
-    """A CSV with the file, the labels found and the probability of every class; unreadable files are named."""
+    """A CSV with the file, the labels found and the probability of every class; unreadable files are named.
+
+    Of a data set with attributes: the file and the value of each attribute, in the columns of its own table.
+    """
     folder = RunFolder(run)
     folder.evaluation_checkpoint(which)
 
@@ -77,7 +146,7 @@ def predict_files(
 
     from fastlt.commands.measuring import predict_pictures
 
-    predict_pictures(folder, pictures, out, which, device, console)
+    predict_pictures(folder, pictures, inputs, out, which, device, console)
 
 
 def _check_data(path: Path, split: str) -> None:

@@ -12,8 +12,8 @@ from fastlt.config import RunConfig
 from fastlt.errors import UserError
 from fastlt.files import write_text
 from fastlt.report.page import write_page
-from fastlt.report.tables import results_table
-from fastlt.train.display import Display, headline
+from fastlt.report.tables import annotation_table, attributes_table, results_table
+from fastlt.train.display import Display, headline, headlines
 from fastlt.train.interrupt import Interrupted
 from fastlt.train.run_folder import RunFolder
 from fastlt.train.trained import Trained
@@ -45,11 +45,17 @@ def _finish(folder: RunFolder, summary: dict, ranks: distributed.Ranks, display:
     split = next((s for s in ("test", "val") if (trained.config.data.path / s / "dataset.json").exists()), None)
     found = trained.measure(split, tick=display.ticker(split)) if split else {}
     summary = summary | {"checkpoint": trained.checkpoint.name, "split": split, "metrics": headline(found)}
+    summary["parts"] = {name: headline(part) for name, part in found.get("parts", {}).items()}
     if ranks.is_first:
         write_text(folder.summary, json.dumps(summary | {"per_class": found.get("per_class", [])}, indent=2) + "\n")
         write_page(folder, summary, found)
         if found:
-            display.console.print(results_table({split: headline(found)}, f"{folder.path} ({trained.checkpoint.name})"))
+            title = f"{folder.path} ({trained.checkpoint.name})"
+            display.console.print(results_table(headlines(split, found), title))
+        if found.get("annotation"):
+            display.console.print(annotation_table(found["annotation"], "which labels are given"))
+        if found.get("attributes"):
+            display.console.print(attributes_table(found["attributes"], "attributes, where they are known"))
         display.say(f"report: {folder.report}")
     distributed.barrier()
     return summary

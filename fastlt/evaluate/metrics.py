@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fastlt.errors import UserError
+from fastlt.evaluate.attributes import means, measure
 
 Limits = tuple[int, int | None]  # fewest and most training images of a class, both included; None: no bound
 
@@ -23,14 +24,17 @@ def evaluate(
     train_counts: Sequence[int],
     groups: Mapping[str, Limits],
     classes: Sequence[str],
+    attributes: Mapping[str, list[int]] | None = None,
 ) -> dict:
     """Every metric of a split from its scores, float [N, C].
 
     `labels` int64 [N] (one class an image) gives {"top1", every group's name, "tail3", "per_class"}: a group's value
     is the mean of its classes' accuracies, tail3 that of the three classes with fewest training images; of equal
     highest scores the first counts. `labels` int8 [N, C] in {1, 0, -1} gives {"mAP", every group's name,
-    "classes_without_positives", "per_class"}: see `average_precision`. "per_class" lists {"name", "train_count",
-    "test_count", "accuracy" or "average_precision"}. Raises UserError for scores that are not finite.
+    "classes_without_positives", "classes_without_negatives", "per_class"}: see `average_precision`; the mean of a set
+    that is partly annotated is Ben-Baruch et al.'s (CVPR 2022) mAP_partial. "per_class" lists {"name", "train_count",
+    "test_count", "accuracy" or "average_precision"}. `attributes` (name -> its classes) adds "attributes" and their
+    means: see `attributes.measure`. Raises UserError for scores that are not finite.
     """
     scores, labels, counts = np.asarray(scores), np.asarray(labels), np.asarray(train_counts)
     _check_finite(scores, classes)
@@ -45,13 +49,17 @@ def evaluate(
     if single:
         found["tail3"] = _tail_mean(values, counts)
     else:
-        found["classes_without_positives"] = int(np.isnan(values).sum())
+        found["classes_without_positives"] = int((test_counts == 0).sum())
+        found["classes_without_negatives"] = int(((labels == 0).sum(0) == 0).sum())
+    if attributes and not single:
+        by_attribute = measure(scores, labels, counts, attributes, classes)
+        found |= means(by_attribute) | {"attributes": by_attribute}
     name = "accuracy" if single else "average_precision"
     return found | {"per_class": _table(name, values, classes, counts, test_counts)}
 
 
 def average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """float64 [C]: non-interpolated average precision of each class, NaN where it has no positive.
+    """float64 [C]: non-interpolated average precision of each class, NaN where it has no positive or no negative.
 
     AP = sum over thresholds t of (R_t - R_{t-1}) P_t; equal scores share one threshold. `scores` float [N, C],
     `labels` int [N, C] in {1, 0, -1}; an image whose label is unknown (-1) is left out for that class.
@@ -60,7 +68,7 @@ def average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     from torchmetrics.functional.classification import binary_average_precision
 
     found = np.full(scores.shape[1], np.nan)
-    for index in np.flatnonzero((labels == 1).any(0)):
+    for index in np.flatnonzero((labels == 1).any(0) & (labels == 0).any(0)):
         known = labels[:, index] >= 0
         score = torch.from_numpy(_ranks(scores[known, index]))
         found[index] = binary_average_precision(score, torch.from_numpy(labels[known, index] == 1).long())
@@ -99,7 +107,10 @@ def _tail_mean(values: np.ndarray, counts: np.ndarray) -> float:
 def _mean(values: np.ndarray) -> float:
     valid = values[~np.isnan(values)]
     if not valid.size:
-        raise UserError("no class has a positive image in this split, so that nothing can be measured; use another")
+        raise UserError(
+            "no class has a positive image (and, of several labels, a negative one) in this split, so that nothing can "
+            "be measured; use another"
+        )
     return float(valid.mean())
 
 

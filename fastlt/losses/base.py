@@ -26,8 +26,8 @@ class Loss(nn.Module, ABC):
         super().__init__()
         if self.single_label and data.multi_label:
             raise UserError(
-                f"loss {options.name} needs one label an image, but this data set has several; use binary_cross_entropy, "
-                "focal, asymmetric or another loss of single labels"
+                f"loss {options.name} needs one label an image, but this data set has several; use "
+                "binary_cross_entropy or another loss that takes each class on its own"
             )
 
     @abstractmethod
@@ -36,6 +36,10 @@ class Loss(nn.Module, ABC):
 
         `logits` [B, C] of any floating type; `labels` int64 [B], or int8 [B, C] in {1, 0, -1}.
         """
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """What classes are ranked by, [B, C], of a network that was trained with this loss: its logits, if not else."""
+        return logits
 
 
 def multi_hot(labels: Tensor, classes: int) -> Tensor:

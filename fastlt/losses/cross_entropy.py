@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from fastlt.config import LossConfig
-from fastlt.distributed import global_mean
+from fastlt.losses._class_weights import ClassWeights, Weighting, weighted_cross_entropy
 from fastlt.losses.base import Loss
-from fastlt.progress import Progress
+from fastlt.progress import Progress, TrainingSet
 
 
 class Options(LossConfig):
     name: str = "cross_entropy"
+    weighting: Weighting = Weighting()
 
 
 class CrossEntropy(Loss):
-    """Mean over images of -log softmax(x)_y."""
+    """Mean over images of -log softmax(x)_y, each weighted by its class where the options say so."""
 
     single_label = True
 
+    def __init__(self, options: Options, data: TrainingSet) -> None:
+        super().__init__(options, data)
+        self.weights = ClassWeights(options.weighting, data)
+
     def forward(self, logits: Tensor, labels: Tensor, progress: Progress) -> Tensor:
-        logits = logits if logits.dtype == torch.float64 else logits.float()
-        total = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
-        return global_mean(total, torch.tensor(len(labels), device=logits.device))
+        return weighted_cross_entropy(logits, labels, self.weights(progress, logits))

@@ -23,7 +23,13 @@ class FinishedRun(Protocol):
     checkpoint: Path
 
 
-OpenRun = Callable[[Path], FinishedRun]  # of a run folder; raises UserError if there is none
+class OpenRun(Protocol):
+    """Opens earlier runs for the one of `config`."""
+
+    config: RunConfig
+
+    def __call__(self, folder: Path) -> FinishedRun:
+        """Raises UserError if there is no trained run in `folder`."""
 
 
 class Method(nn.Module, ABC):
@@ -35,6 +41,8 @@ class Method(nn.Module, ABC):
 
     streams: dict[str, StreamSpec]
     epoch_of: str  # the stream whose epochs are the run's
+    second_stage: float | None = None  # share of the run after which streams are their `then`, the schedule begins anew
+    idle_parameters = False  # whether some parameters that learn get no gradient in some steps
 
     @abstractmethod
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
@@ -44,11 +52,24 @@ class Method(nn.Module, ABC):
     def predict(self, images: Tensor) -> Tensor:
         """float [B, C] scores of images [B, 3, H, W], on which every metric is computed."""
 
+    def predict_parts(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """`predict`'s scores, and by name those of parts of the method alone, such as a branch: [B, C] each.
+
+        Evaluation reports the parts beside; a method has none unless it says so here.
+        """
+        return self.predict(images), {}
+
     def start_from(self, open_run: OpenRun) -> None:
         """Called once, before the first step of a new run: takes initial weights from an earlier run."""
 
     def attach(self, open_run: OpenRun) -> None:
         """Called whenever training begins or goes on: opens what is no part of the state, such as a frozen teacher."""
+
+    def choose(self, measure: Callable[[], dict]) -> None:
+        """Called after the last step, where there is a validation split: sets what is chosen by it.
+
+        `measure` gives the metrics of that split as `fastlt.evaluate.metrics.evaluate` does.
+        """
 
     def param_groups(self) -> list[dict]:
         """Groups of parameters that learn, by name; a group may give `lr_scale` or its own `weight_decay`."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import model_validator
 from torch import Tensor, nn
 
 from fastlt import losses
 from fastlt.batch import Batch, StreamSpec
-from fastlt.config import LossSection, MethodConfig, StreamConfig
+from fastlt.config import LossSection, MethodConfig, StreamConfig, TrainingStream
 from fastlt.methods.base import Method
 from fastlt.progress import Progress, TrainingSet
 
@@ -15,13 +14,7 @@ from fastlt.progress import Progress, TrainingSet
 class Options(MethodConfig):
     name: str = "erm"
     loss: LossSection = "auto"
-    stream: StreamConfig = StreamConfig()
-
-    @model_validator(mode="after")
-    def _shuffled(self) -> Options:
-        if self.stream.sampling == "sequential":
-            raise ValueError("sequential is for evaluation; train with uniform or another stream")
-        return self
+    stream: TrainingStream = StreamConfig()
 
 
 class ERM(Method):
@@ -38,4 +31,4 @@ class ERM(Method):
         return {"loss": self.loss(self.model(batch.images["main"]), batch.labels["main"], progress)}
 
     def predict(self, images: Tensor) -> Tensor:
-        return self.model(images).float()
+        return self.loss.scores(self.model(images).float())

@@ -10,9 +10,10 @@ from torch import nn
 
 from fastlt.config import ModelConfig
 from fastlt.errors import UserError
-from fastlt.models import batch_norm, cifar_resnet, freeze, weights
+from fastlt.models import batch_norm, cifar_resnet, cosine, freeze, weights
 
 _CIFAR = {f"cifar_resnet{depth}": depth for depth in cifar_resnet.DEPTHS}
+_SMALL_STEM = {"cifar_resnet34": "resnet34"}  # timm's, which is wider, for 32 x 32 pictures too
 
 
 def create(config: ModelConfig, num_classes: int, report: Callable[[str], None] = print) -> nn.Module:
@@ -22,6 +23,8 @@ def create(config: ModelConfig, num_classes: int, report: Callable[[str], None] 
     initial weights. Raises UserError for an unknown backbone and for weights that do not fit.
     """
     model = _build(config, num_classes)
+    if config.classifier == "cosine":
+        cosine.replace_classifier(model)
     if config.init is not None:
         report(str(weights.load_initial(model, config.init, config.keep_head, num_classes)))
     if config.sync_batch_norm:
@@ -34,13 +37,21 @@ def create(config: ModelConfig, num_classes: int, report: Callable[[str], None] 
 
 def _build(config: ModelConfig, num_classes: int) -> nn.Module:
     if config.backbone in _CIFAR:
+        if config.pooling == "max":
+            raise UserError(f"model.pooling=max: {config.backbone} averages; leave it out or take a network of timm's")
         return cifar_resnet.CifarResNet(_CIFAR[config.backbone], num_classes, config.drop_rate)
     import timm
 
+    head = {"num_classes": num_classes, "drop_rate": config.drop_rate}
+    if config.pooling:
+        head["global_pool"] = config.pooling
+    if config.backbone in _SMALL_STEM:
+        wide = timm.create_model(_SMALL_STEM[config.backbone], **head)
+        return cifar_resnet.with_small_stem(wide)
     if not timm.is_model(config.backbone.partition(".")[0]):
         raise UserError(f"model.backbone={config.backbone}: no such network; {_nearest(config.backbone)}")
     try:
-        return timm.create_model(config.backbone, num_classes=num_classes, drop_rate=config.drop_rate)
+        return timm.create_model(config.backbone, **head)
     except RuntimeError as error:  # such as an unknown tag behind the dot
         raise UserError(f"model.backbone={config.backbone}: {error}") from error
 
@@ -48,5 +59,5 @@ def _build(config: ModelConfig, num_classes: int) -> nn.Module:
 def _nearest(name: str) -> str:
     import timm
 
-    near = difflib.get_close_matches(name, [*_CIFAR, *timm.list_models()], 3, 0.5)
+    near = difflib.get_close_matches(name, [*_CIFAR, *_SMALL_STEM, *timm.list_models()], 3, 0.5)
     return f"did you mean {', '.join(near)}?" if near else f"use a timm network or one of {', '.join(_CIFAR)}"

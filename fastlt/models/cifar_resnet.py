@@ -1,7 +1,8 @@
-"""The ResNets for 32 x 32 pictures: He et al., "Deep Residual Learning for Image Recognition", 2015, section 4.2.
+"""ResNets for 32 x 32 pictures: He et al., "Deep Residual Learning for Image Recognition", 2015, section 4.2.
 
-Three stages of n blocks with 16, 32 and 64 channels (depth 6n + 2), shortcuts without parameters (option A). The
-interface is timm's: `num_features`, `forward_features`, `forward_head`, `get_classifier`, `reset_classifier`.
+`CifarResNet` is the one made for them: three stages of n blocks with 16, 32 and 64 channels (depth 6n + 2), shortcuts
+without parameters (option A). Its interface is timm's: `num_features`, `forward_features`, `forward_head`,
+`get_classifier`, `reset_classifier`. `with_small_stem` fits timm's own ResNets, which are wider, to such pictures.
 """
 
 from __future__ import annotations
@@ -78,6 +79,18 @@ class CifarResNet(nn.Module):
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         """Which names belong to the stem and to which stage (`coarse`) or block, as timm asks."""
         return {"stem": r"^conv1|bn1", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}
+
+
+def with_small_stem(resnet: nn.Module) -> nn.Module:
+    """One of timm's ResNets, in place, that begins with a 3 x 3 convolution of stride 1 and no pooling.
+
+    Its last stage then sees 1 / 8 of the picture's side, not 1 / 32 (Khosla et al., "Supervised Contrastive Learning",
+    NeurIPS 2020, train CIFAR so).
+    """
+    resnet.conv1 = nn.Conv2d(3, resnet.conv1.out_channels, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(resnet.conv1.weight, mode="fan_out", nonlinearity="relu")  # as timm's others
+    resnet.maxpool = nn.Identity()
+    return resnet
 
 
 def _stage(channels: int, width: int, blocks: int, stride: int) -> nn.Sequential:

@@ -1,8 +1,10 @@
-"""Which part of a network is its classifier."""
+"""Which part of a network is its classifier, and what it sees."""
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
+
+from fastlt.errors import UserError
 
 
 def classifier_names(model: nn.Module) -> set[str]:
@@ -11,3 +13,16 @@ def classifier_names(model: nn.Module) -> set[str]:
     heads = heads if isinstance(heads, tuple) else (heads,)
     members = {id(parameter) for head in heads for parameter in head.parameters()}
     return {name for name, parameter in model.named_parameters() if id(parameter) in members}
+
+
+def pooled_features(model: nn.Module, images: Tensor) -> Tensor:
+    """[B, 3, H, W] -> [B, D]: what the classifier sees."""
+    return model.forward_head(model.forward_features(images), pre_logits=True)
+
+
+def linear_classifier(model: nn.Module, asker: str) -> nn.Linear:
+    """The network's classifier. Raises UserError, which names the `asker`, if that is no single linear layer."""
+    classifier = model.get_classifier()
+    if not isinstance(classifier, nn.Linear):
+        raise UserError(f"{asker} needs a network that ends in one linear classifier; choose another model.backbone")
+    return classifier

@@ -17,7 +17,7 @@ def freeze_stages(model: nn.Module, stages: int) -> None:
     """
     if stages == 0:
         return
-    groups = _groups(model)
+    groups = stage_parameters(model)
     available = len(groups) - 1  # without the stem
     if stages > available:
         raise UserError(
@@ -39,7 +39,7 @@ def freeze_batch_norm(model: nn.Module) -> None:
             _hold_statistics(module)
 
 
-def _groups(model: nn.Module) -> list[list[str]]:
+def stage_parameters(model: nn.Module) -> list[list[str]]:
     """Parameter names of the stem and of each stage; what stands behind the last stage is left out."""
     from timm.models import group_parameters
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fastlt.errors import UserError
 from fastlt.models.classifier import classifier_names
+from fastlt.models.tresnet import in_timm_names
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
 LEAST_SHARE = 0.9  # of the parameters below the classifier; less is another network's file
@@ -51,7 +52,7 @@ def load_initial(model: nn.Module, spec: str, keep_head: bool, num_classes: int)
         file = _package_file(spec.removeprefix(_PACKAGE), model)
         state, source = _renamed_in_order(read(file), model, head, file), file.name
     else:
-        state, source = _without_prefix(read(Path(spec)), model), spec
+        state, source = _without_prefix(in_timm_names(read(Path(spec)), model), model), spec
     if keep_head:
         _check_head(state, model, head, num_classes, source)
     else:

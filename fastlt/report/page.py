@@ -9,6 +9,7 @@ from fastlt.config import RunConfig
 from fastlt.files import write_text
 from fastlt.inspection import inspect
 from fastlt.report import plots
+from fastlt.report.tables import annotation_text
 from fastlt.train.run_folder import RunFolder
 
 STYLE = """
@@ -83,10 +84,43 @@ def _results(found: dict) -> list[str]:
     return [
         f"<h2>Results on {escape(found['split'])}</h2>",
         table(["metric", ""], overall),
+        *_parts(found),
+        *_annotation(found.get("annotation", {})),
+        *_attributes(found.get("attributes", {})),
         image(plots.results_along_tail(found["per_class"], value), "results along the long tail"),
         "<h2>Classes, from head to tail</h2>",
         table(["class", "training images", f"{found['split']} images", value.replace("_", " ")], rows),
     ]
+
+
+def _parts(found: dict) -> list[str]:
+    parts = found.get("parts", {})
+    if not parts:
+        return []
+    columns = {"together": found} | {f"{name} alone": part for name, part in parts.items()}
+    names = [name for name, value in found.items() if isinstance(value, float)]
+    rows = [[name, *(percent(column.get(name)) for column in columns.values())] for name in names]
+    return ["<h2>Its parts</h2>", table(["metric", *columns], rows)]
+
+
+def _annotation(found: dict[str, dict]) -> list[str]:
+    if not found:
+        return []
+    head = ["", *(name.replace("_", " ") for name in next(iter(found.values())))]
+    rows = [[name, *map(annotation_text, row.values())] for name, row in found.items()]
+    return ["<h2>Which labels are given</h2>", table(head, rows)]
+
+
+def _attributes(found: dict[str, dict]) -> list[str]:
+    if not found:
+        return []
+    metrics = ("accuracy", "balanced_accuracy", "majority_accuracy", "majority_balanced_accuracy")
+    rows = [
+        [name, str(row["images"]), *(percent(row[metric]) for metric in metrics), row["majority"]]
+        for name, row in found.items()
+    ]
+    head = ["attribute", "images", *(metric.replace("_", " ") for metric in metrics), "majority"]
+    return ["<h2>Attributes, where they are known</h2>", table(head, rows)]
 
 
 def _data(settings: str) -> list[str]:

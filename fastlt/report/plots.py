@@ -20,7 +20,7 @@ NAME_LENGTH = 28  # characters of a class's name on an axis
 
 def save_long_tail(found: Inspection, path: Path) -> None:
     """The images of each class, and the label distribution of each stream. Raises UserError for an unknown suffix."""
-    _save(long_tail(found), path)
+    save(long_tail(found), path)
 
 
 def long_tail(found: Inspection):
@@ -83,7 +83,8 @@ def png(figure) -> bytes:
     return file.getvalue()
 
 
-def _save(figure, path: Path) -> None:
+def save(figure, path: Path) -> None:
+    """Into a .png, .svg or .pdf file. Raises UserError for another suffix."""
     kind = path.suffix.lstrip(".").lower()
     if kind not in ("png", "svg", "pdf"):
         raise UserError(f"cannot draw into {path}; choose a .png, .svg or .pdf file")

@@ -88,8 +88,14 @@ def line_of(row: dict, steps: int) -> str:
 
 
 def headline(found: dict) -> dict:
-    """The metrics without the table of classes."""
-    return {name: value for name, value in found.items() if name != "per_class"}
+    """The metrics without the table of classes and those of parts."""
+    return {name: value for name, value in found.items() if name not in ("per_class", "parts")}
+
+
+def headlines(title: str, found: dict) -> dict[str, dict]:
+    """The metrics by title: the whole method's, then those of each of its parts alone."""
+    parts = {f"{title}, {name} alone": headline(part) for name, part in found.get("parts", {}).items()}
+    return {title: headline(found)} | parts
 
 
 def metrics_text(metrics: dict) -> str:

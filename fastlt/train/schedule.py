@@ -18,11 +18,13 @@ def factor(config: ScheduleConfig, step: int, total_steps: int, steps_per_epoch:
     constant, step, cosine: a linear warm-up from `warmup_from` over `warmup` epochs goes before; step multiplies by
     `gamma` at each milestone (epochs from the start of the run); cosine falls from the end of the warm-up to `final`
     at `total_steps` (Loshchilov and Hutter, "SGDR", 2017, one cycle). one_cycle: two cosine phases (Smith and Topin,
-    "Super-convergence", 2018) as torch.optim.lr_scheduler.OneCycleLR draws them; it warms up by itself and leaves
-    `warmup` aside. Momentum is not cycled: the optimiser section says what it is for the whole run.
+    "Super-convergence", 2018) as torch.optim.lr_scheduler.OneCycleLR draws them, over `length` epochs, of which a run
+    may see the first ones only; it warms up by itself and leaves `warmup` aside. Momentum is not cycled: the optimiser
+    section says what it is for the whole run.
     """
     if config.name == "one_cycle":
-        return _one_cycle(step, total_steps, config.peak_at)
+        length = max(1, round(config.length * steps_per_epoch)) if config.length else total_steps
+        return _one_cycle(step, length, config.peak_at)
     warmup_steps = config.warmup * steps_per_epoch
     if step < warmup_steps:
         return config.warmup_from + (1 - config.warmup_from) * step / warmup_steps

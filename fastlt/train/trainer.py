@@ -19,7 +19,7 @@ from fastlt.errors import UserError
 from fastlt.evaluate.metrics import evaluate
 from fastlt.evaluate.scoring import score
 from fastlt.loader import Loader, Placement
-from fastlt.progress import Progress, TrainingSet
+from fastlt.progress import Progress, TrainingSet, stage_start
 from fastlt.train import checkpoint, optim, precision, schedule
 from fastlt.train.clock import Clock
 from fastlt.train.display import Display, headline
@@ -27,7 +27,7 @@ from fastlt.train.ema import AveragedWeights
 from fastlt.train.events import Events
 from fastlt.train.interrupt import Interrupted, StopRequest
 from fastlt.train.run_folder import RunFolder
-from fastlt.train.trained import Trained
+from fastlt.train.trained import EarlierRuns
 
 
 def train(
@@ -108,7 +108,9 @@ class Trainer:
         self.ema = AveragedWeights(self.method, config.train.ema) if config.train.ema else None
         self.parallel = self.method
         if ranks.count > 1:
-            self.parallel = DistributedDataParallel(self.method, broadcast_buffers=False)
+            self.parallel = DistributedDataParallel(
+                self.method, broadcast_buffers=False, find_unused_parameters=self.method.idle_parameters
+            )
         self.events: Events | None = None
         self.sums: dict[str, Tensor] = {}
         self.bad_images = 0  # over all ranks, when last saved
@@ -117,9 +119,7 @@ class Trainer:
         self.clock = Clock()
 
     def _take_from_other_runs(self, resume: bool) -> None:
-        def open_run(path: Path) -> Trained:
-            return Trained.load(RunFolder(path), self.ranks)
-
+        open_run = EarlierRuns(self.config, self.ranks, self.precision)
         if not resume:
             self.method.start_from(open_run)
         self.method.attach(open_run)
@@ -129,6 +129,9 @@ class Trainer:
         self.epoch_length = self.loader.epoch_length(self.method.epoch_of)
         self.steps_per_epoch = self.epoch_length / train.batch
         self.steps = train.steps or streams.steps_of(train.epochs, self.epoch_length, train.batch)
+        share = self.method.second_stage
+        self.stage_border = self.steps if share is None else stage_start(share, self.steps)
+        self.loader.begin_second_stage_at(self.stage_border)
 
     def run(self, until: int | None = None) -> None:
         """Every remaining step (or those before `until`), with logging, validation and checkpoints where due."""
@@ -184,7 +187,7 @@ class Trainer:
         return self.parallel.no_sync() if self.parallel is not self.method else contextlib.nullcontext()
 
     def _update(self) -> None:
-        factor = schedule.factor(self.config.schedule, self.step, self.steps, self.steps_per_epoch)
+        factor = schedule.factor(self.config.schedule, *self._step_of_stage(), self.steps_per_epoch)
         schedule.apply(self.optimizer, factor, self.config.optimizer.lr)
         if self.config.train.clip_norm:
             self.scaler.unscale_(self.optimizer)
@@ -195,13 +198,20 @@ class Trainer:
         if self.ema:
             self.ema.update(self.method)
 
+    def _step_of_stage(self) -> tuple[int, int]:
+        """Where the present stage is, and how many steps it has."""
+        if self.step < self.stage_border:
+            return self.step, self.stage_border
+        return self.step - self.stage_border, self.steps - self.stage_border
+
     def _accumulate(self, terms: dict[str, Tensor], parts: int) -> None:
         for name, value in terms.items():
             value = value.detach().float() / parts
             self.sums[name] = self.sums[name] + value if name in self.sums else value
 
     def progress(self) -> Progress:
-        return Progress(self.step, self.steps, self.step / self.steps_per_epoch, self.steps / self.steps_per_epoch)
+        epoch, epochs = self.step / self.steps_per_epoch, self.steps / self.steps_per_epoch
+        return Progress(self.step, self.steps, epoch, epochs, self.config.train.accumulate)
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.steps
@@ -258,6 +268,8 @@ class Trainer:
             self.display.row(row)
 
     def _validate(self) -> None:
+        if self.step == self.steps:
+            self.method.choose(lambda: self.measure(self.validation, "validation"))
         found = self.measure(self.validation, "validation")
         self._write({"step": self.step, "split": "val"} | headline(found))
         name = "mAP" if self.data.multi_label else "top1"
@@ -270,7 +282,8 @@ class Trainer:
         distributed.broadcast_buffers(self.method)
         with self.ema.swapped(self.method) if self.ema else contextlib.nullcontext(), self.precision.autocast():
             scores, rows = score(self.method, records, self.config, self.ranks, self.display.ticker(title))
-        return evaluate(scores, records.labels(rows), self.data.counts, self.data.groups, self.data.classes)
+        data = self.data
+        return evaluate(scores, records.labels(rows), data.counts, data.groups, data.classes, data.attributes)
 
     def save(self) -> None:
         """Writes `last.pt`; all ranks take part. Raises UserError rather than keep a state that is not finite."""

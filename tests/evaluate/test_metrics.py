@@ -96,6 +96,16 @@ class TestMultiLabel:
         expected = [average_precision_score(labels[k, c], scores[k, c]) for c, k in enumerate(known.T)]
         assert average_precision(scores, np.where(known, labels, -1)) == pytest.approx(expected, abs=1e-6)
 
+    def test_a_class_of_which_no_negative_is_known_is_left_out_and_counted(self):
+        """Any score would give it 1; the classes that have both are those of Ben-Baruch et al.'s mAP_partial."""
+        scores, labels = self.problem()
+        labels[labels[:, 1] == 0, 1] = -1
+        found = evaluate(scores, labels, COUNTS, GROUPS, CLASSES)
+        others = [0, 2, 3, 4]
+        assert found["mAP"] == pytest.approx(average_precision_score(labels[:, others], scores[:, others]), abs=1e-6)
+        assert found["per_class"][1]["average_precision"] is None
+        assert (found["classes_without_positives"], found["classes_without_negatives"]) == (0, 1)
+
     @pytest.mark.parametrize("change", [lambda s: 100 * s, lambda s: 1e-3 * s, lambda s: s + 1000.0, np.tanh])
     def test_only_the_order_of_scores_matters(self, change):
         """Raw scores are compared: a sigmoid would make ties of 30 and 40."""
@@ -105,7 +115,7 @@ class TestMultiLabel:
 
     @given(
         arrays.arrays(np.float32, 20, elements=st.sampled_from([-40.0, -0.5, 0.0, 0.5, 30.0, 40.0])),
-        arrays.arrays(np.int8, 20, elements=st.integers(0, 1)).filter(np.any),
+        arrays.arrays(np.int8, 20, elements=st.integers(0, 1)).filter(lambda labels: 0 < labels.sum() < 20),
     )
     def test_ties_count_as_scikit_learn_counts_them(self, scores, labels):
         (found,) = average_precision(scores[:, None], labels[:, None])

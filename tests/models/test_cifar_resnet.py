@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
 from torch import nn
 
+from fastlt.config import ModelConfig
+from fastlt.models import backbones
 from fastlt.models.cifar_resnet import DEPTHS, BasicBlock, CifarResNet
 
 
@@ -53,3 +56,29 @@ def test_dropout_acts_in_training_alone():
     dropped = model.train().forward_head(features, pre_logits=True) == 0
     assert dropped.any()
     assert not (model.eval().forward_head(features, pre_logits=True) == 0).any()
+
+
+class TestSmallStem:
+    """timm's ResNet-34 for pictures of 32 x 32."""
+
+    def model(self):
+        return backbones.create(ModelConfig(backbone="cifar_resnet34"), 10).eval()
+
+    def test_the_last_stage_sees_an_eighth_of_the_side(self):
+        with torch.no_grad():
+            assert self.model().forward_features(torch.randn(1, 3, 32, 32)).shape == (1, 512, 4, 4)
+
+    def test_all_but_the_first_convolution_is_timms(self):
+        own, timms = self.model().state_dict(), timm.create_model("resnet34", num_classes=10).state_dict()
+        assert list(own) == list(timms)
+        differing = [name for name in own if own[name].shape != timms[name].shape]
+        assert differing == ["conv1.weight"] and own["conv1.weight"].shape == (64, 3, 3, 3)
+
+    def test_its_first_convolution_is_initialised_as_the_others(self):
+        spread = self.model().conv1.weight.std().item()
+        assert spread == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.1)
+
+    def test_can_be_frozen_from_the_stem_on(self):
+        model = backbones.create(ModelConfig(backbone="cifar_resnet34", frozen_stages=1), 10)
+        frozen = {name.partition(".")[0] for name, p in model.named_parameters() if not p.requires_grad}
+        assert frozen == {"conv1", "bn1", "layer1"}

@@ -25,7 +25,7 @@ PEAK = f"{BANDWIDTH / 1e12} TB/s and {MULTIPROCESSORS} x {CLOCK / 1e9} GHz"
 HEAD = f"""# CUDA kernels: what the compiler made, and what may be expected
 
 Written by `python tests/ptx/gates.py fastlt/_native.so --out docs/cuda-kernels.md`; the tests in `tests/ptx` hold the
-library to its gates. **Nothing here was measured on a GPU.**
+library to its gates. **Nothing on this page was measured**; what was, on an H100, stands in gpu-measurements.md.
 
 - **kernel**: its template arguments are types, how many elements a thread moves at once, and flags: of the sigmoid
   kernels the form (0 plain, 1 focused, 2 with a margin) and whether the classes' gradients are made, of `lsep_rows`

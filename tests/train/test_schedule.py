@@ -47,6 +47,12 @@ def test_one_cycle_is_torchs(peak_at, total_steps):
     assert found == pytest.approx(expected, rel=1e-9)
 
 
+def test_a_run_that_stops_early_sees_the_beginning_of_the_cycle_it_was_made_for():
+    whole = factors(80, name="one_cycle")
+    assert factors(60, name="one_cycle", length=8) == whole[:60]
+    assert factors(90, name="one_cycle", length=8) == pytest.approx([*whole, *[whole[-1]] * 10])
+
+
 @pytest.mark.parametrize("total_steps", [1, 2, 5])
 def test_one_cycle_of_few_steps_has_a_rate_at_each(total_steps):
     assert all(0 < each <= 1 for each in factors(total_steps, name="one_cycle"))
