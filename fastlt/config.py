@@ -242,10 +242,23 @@ def load(recipe: str, overrides: list[str] | None = None) -> tuple[RunConfig, li
     Returns the config and the lines that say what differs from the recipe's parent and what was overridden.
     Raises UserError for a missing file, bad YAML, an unknown key or a value of the wrong kind.
     """
+    values, parent = _overridden(recipe, overrides)
+    preview(recipe, overrides)
+    return _checked(values, recipe), changes(parent, values)
+
+
+def preview(recipe: str, overrides: list[str] | None = None) -> RunConfig:
+    """The run but for its method, whose file imports torch: enough to find most mistakes at once."""
+    values, _ = _overridden(recipe, overrides)
+    return _checked(values | {"method": _Unread()}, recipe)
+
+
+def _overridden(recipe: str, overrides: list[str] | None) -> tuple[dict, dict]:
+    """The values of a run, and those of its recipe's parent."""
     values, parent = _read(recipe, seen=())
     for override in overrides or []:
         _set(values, override)
-    return _check(values, recipe), changes(parent, values)
+    return values, parent
 
 
 def changes(before: dict, after: dict, prefix: str = "") -> list[str]:
@@ -326,9 +339,8 @@ def _scientific(text: str) -> str:
         return text
 
 
-def _check(values: dict, recipe: str) -> RunConfig:
+def _checked(values: dict, recipe: str) -> RunConfig:
     try:
-        RunConfig.model_validate(values | {"method": _Unread()})  # first what needs no method's file, and so no torch
         return RunConfig.model_validate(values)
     except ValidationError as error:
         raise UserError(f"recipe {recipe}: {_explain(error.errors()[0], values)}") from error

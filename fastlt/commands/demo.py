@@ -49,7 +49,7 @@ def run_demo(out: Path, steps: int | None, console: Console) -> None:
         rows: dict[str, dict] = {}
         for title, found in results.items():
             if chosen in found["metrics"]:
-                rows |= headlines(title, found["metrics"] | {"parts": found["parts"]})
+                rows |= headlines(title, found["metrics"] | {"parts": found.get("parts", {})})
         console.print(results_table(rows, f"{kind}, on the test split"))
     console.print(
         f"\n{time.perf_counter() - begin:.0f} s in all. Open {out / 'report.html'}; figures: {out / 'summary.json'}"
@@ -75,7 +75,7 @@ def _write_report(out: Path, results: dict[str, dict]) -> None:
     for title, found in results.items():
         speed = [f"{found['images_per_second']:.0f}", page.percent(found["data_wait_fraction"])]
         rows.append([title, _shown(found["metrics"]), *speed])
-        rows += [[f"{title}, {name} alone", _shown(part), "", ""] for name, part in found["parts"].items()]
+        rows += [[f"{title}, {name} alone", _shown(part), "", ""] for name, part in found.get("parts", {}).items()]
     sections = [page.table(["run", "results on test", "images/s", "waiting for data"], rows)]
     for name in DATA:
         sections += [

@@ -21,23 +21,20 @@ def train_run(
 ) -> dict:
     """Begins a run or goes on with one, evaluates it on the test split, and writes its summary and report."""
     folder = RunFolder(out)
-    config, changes = _resumed(folder, overrides) if resume else _begun(recipe, folder, overrides)
-    _check_data(config.data.path, "train")
+    if resume:
+        folder.check_resumable()
+    else:
+        folder.check_free()
+    _check_data(run_config.preview(str(folder.config) if resume else recipe, overrides).data.path, "train")
+    config, changes = _resumed(folder, overrides) if resume else run_config.load(recipe, overrides)
 
     from fastlt.commands.training import train_config
 
     return train_config(config, changes, folder, resume, device, console)
 
 
-def _begun(recipe: str, folder: RunFolder, overrides: list[str]) -> tuple[RunConfig, list[str]]:
-    folder.check_free()
-    return run_config.load(recipe, overrides)
-
-
 def _resumed(folder: RunFolder, overrides: list[str]) -> tuple[RunConfig, list[str]]:
     """The settings of a run that goes on. Raises UserError for an override that would make it another run."""
-    if not folder.last.exists():
-        raise UserError(f"{folder.path} has no checkpoint to go on from; begin with fastlt train RECIPE --out")
     before, _ = run_config.load(str(folder.config))
     config, _ = run_config.load(str(folder.config), overrides)
     changes = run_config.changes(before.model_dump(mode="json"), config.model_dump(mode="json"))

@@ -38,6 +38,11 @@ class RunFolder:
                 "or choose another --out"
             )
 
+    def check_resumable(self) -> None:
+        """Raises UserError if there is no run to go on with."""
+        if not self.last.exists():
+            raise UserError(f"{self.path} has no checkpoint to go on from; begin with fastlt train RECIPE --out")
+
     def create(self, config: RunConfig, changes: list[str]) -> None:
         """Begins a run here. Raises UserError if the folder holds one already, or cannot be written."""
         self.check_free()
