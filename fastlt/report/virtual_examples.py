@@ -15,7 +15,7 @@ FEWEST = 0.1  # virtual examples that a plot shows
 
 def virtual_examples_table(found: VirtualExamples) -> Table:
     """One row for the training images and one a temperature: the mean of each group's classes."""
-    title = f"virtual examples of a class, mean over {found.images:,} training images' groups of classes"
+    title = f"virtual examples of {found.images:,} training images: the mean of each group's classes"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("temperature")
     for name, inside in found.groups.items():

@@ -394,6 +394,7 @@ def _places(value):
             yield from _places(inner)
 
 
+@pytest.mark.slow
 def test_memory_grows_by_a_few_bytes_an_annotation(root):
     open_source("coco", root)  # imports and caches
     images, annotations = 1000, 100_000

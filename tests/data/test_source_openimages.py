@@ -129,6 +129,7 @@ def test_an_image_without_a_class_of_the_list_stays_and_is_counted(folder):
     assert (TRAIN, "1 images have no label of the class list: all is unknown") in source.problems
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_memory_for_a_row_is_small(folder, shuffled, monkeypatch):
     monkeypatch.setattr("fastlt.data.sources._verified_labels.CHUNK", 4000)

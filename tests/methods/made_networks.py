@@ -13,8 +13,9 @@ DATA = TrainingSet("made", "0", ["a", "b", "c"], COUNTS, {}, multi_label=False, 
 class SmallNetwork(nn.Module):
     """[B, 3, H, W] -> [B, 3] with a batch norm, and the interface that methods ask of a backbone."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int = 0) -> None:
         super().__init__()
+        torch.manual_seed(seed)
         self.conv, self.norm, self.fc = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Linear(4, 3)
 
     def forward_features(self, x: Tensor) -> Tensor:

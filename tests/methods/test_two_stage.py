@@ -76,7 +76,7 @@ class TestClassifierRetraining:
         return opened
 
     def test_the_first_stage_may_be_another_run_and_the_second_then_begins_at_once(self, tmp_path):
-        earlier, method = SmallNetwork(), crt_method(first_stage=tmp_path)
+        earlier, method = SmallNetwork(seed=1), crt_method(first_stage=tmp_path)
         classifier = method.model.fc.weight.clone()
         method.start_from(self.opener(earlier))
         own, given = method.model.state_dict(), earlier.state_dict()

@@ -95,6 +95,7 @@ def test_the_head_of_other_classes_is_dropped_and_one_line_says_so(tmp_path, sou
     assert len(lines) == 1 and "100.0%" in lines[0]
 
 
+@pytest.mark.slow
 def test_the_large_network_takes_its_authors_file_too(tmp_path):
     source = backbones.create(ModelConfig(backbone="tresnet_l"), 5)
     torch.save({"model": their_state(source)}, tmp_path / "tresnet.pth")

@@ -127,12 +127,14 @@ void check(Report& report, const std::string& name, const Case<T>& of, int seeds
   const SigmoidInput<T> in = of.input();
   const double wide = std::max(TOLERANCE<R>, BY_DIFFERENCES), narrow = std::max(TOLERANCE<T>, BY_DIFFERENCES);
 
-  Array<R> loss(rows), total(1), factor(1);
+  constexpr int PARTS = 3;
+  Array<R> loss(rows), parts(PARTS * rows), total(1), factor(1);
   factor[0] = R(0.5);
   run_all(report, name, seeds, [&] {
-    launch_sigmoid_rows<T>(in, loss.data(), nullptr);
-    launch_sum_rows<R>(loss.data(), rows, 0.25, factor.data(), total.data(), nullptr);
-  }, loss, total);
+    launch_sigmoid_rows<T>(in, 1, loss.data(), nullptr);
+    launch_sigmoid_rows<T>(in, PARTS, parts.data(), nullptr);
+    launch_sum_rows<R>(parts.data(), PARTS * rows, 0.25, factor.data(), total.data(), nullptr);
+  }, loss, parts, total);
   const std::vector<double> want = row_losses(of);
   double sum = 0;
   for (double w : want) sum += w * 0.125;
@@ -179,7 +181,7 @@ void check_large(Report& report) {
   const SigmoidInput<BFloat16> in{logits, targets, {}, nullptr, nullptr, plain, rows, int(classes)};
   try {
     simt::simulator().window = {uint64_t(rows - 1), 1};
-    launch_sigmoid_rows<BFloat16>(in, loss, nullptr);
+    launch_sigmoid_rows<BFloat16>(in, 1, loss, nullptr);
     const GradientShape shape = gradient_shape(rows, classes, VECTOR<BFloat16>, false);
     const int64_t walker = (rows - 1) % shape.walkers();  // the one that has the last row
     simt::simulator().window = {uint64_t(walker / shape.block.y), 1};
