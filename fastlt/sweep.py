@@ -112,7 +112,8 @@ def variants(sweep: Sweep, overrides: Sequence[str] = ()) -> list[Variant]:
             raise UserError(f"row {row.label}: runs_of {row.runs_of} is no row before it that trains")
         for label, chosen in _points(row):
             settings = [*_overrides(sweep.set), *overrides, *_overrides(row.set | chosen)]
-            found.append(Variant(label, row.recipe or sweep.recipe, settings, row.runs_of, row.flip))
+            recipe = row.recipe or sweep.recipe
+            found.append(Variant(label, recipe, settings, row.runs_of, row.flip, row.thresholds))
     folders: dict[str, str] = {}
     for variant in found:
         if variant.folder in folders:

@@ -81,8 +81,10 @@ def in_checkout(root: Path) -> dict[str, Path]:
 
 
 def recipes_of(root: Path) -> dict[str, str]:
-    files = (root / "configs").glob("*/*.yaml")
-    return {f"{file.parent.name}/{file.stem}": file.read_text(encoding="utf-8") for file in files}
+    files = (root / "configs").glob("*/*.yaml")  # NAME.sweep.yaml and the like are no recipes
+    return {
+        f"{file.parent.name}/{file.stem}": file.read_text(encoding="utf-8") for file in files if "." not in file.stem
+    }
 
 
 @pytest.fixture(scope="module")

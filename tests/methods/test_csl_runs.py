@@ -54,6 +54,7 @@ def test_the_prior_is_the_mean_probability_over_all_training_pictures_as_evaluat
     assert found.checkpoint_sha256 == hashlib.sha256(trained.checkpoint.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_several_runs_are_ranked_beside_the_annotations_and_the_labels_that_were_hidden(ignoring, hidden, scenes):
     found = prior_of_runs([ignoring.path, ignoring.path], scenes, None, "cpu", SILENT)
     with ShardSet(scenes / "train") as records:
@@ -88,6 +89,7 @@ def test_a_run_with_a_prior_resumes_exactly_even_when_the_run_it_came_from_is_go
     assert_equal_runs(folder, whole)
 
 
+@pytest.mark.slow
 def test_each_rule_of_selection_changes_the_trained_weights(ignoring, hidden, tmp_path):
     low = 0.5 * max(class_prior.read(ignoring.path).prior)
     rules = {

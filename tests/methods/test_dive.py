@@ -164,6 +164,7 @@ def test_a_run_stopped_anywhere_ends_with_the_same_bits_and_takes_no_other_teach
     assert_equal_runs(run(tmp_path / "run", config, resume=True)[0], whole)
 
 
+@pytest.mark.slow
 def test_each_term_changes_the_trained_weights(digits, teachers, tmp_path):
     both, balanced, distilled = (
         weights(run(tmp_path / alpha, dive_config(digits, teachers[0], "train.steps=2", f"method.alpha={alpha}"))[0])

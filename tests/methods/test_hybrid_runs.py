@@ -116,6 +116,7 @@ def test_the_recipes_of_cifar_train(small_cifar, tmp_path, recipe):
     trains(config, tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_recipes_of_inaturalist_train(small_inaturalist, tmp_path, name):
     small = ["pipeline.size=64", "evaluate_pipeline.size=64", "model.backbone=resnet18"]

@@ -105,7 +105,7 @@ def test_coco_lt(recipe, coco, tmp_path):
     trains(recipe, coco, tmp_path, LIGHT)
 
 
-@pytest.mark.parametrize("data", ["voc", "coco"])
+@pytest.mark.parametrize("data", ["voc", pytest.param("coco", marks=pytest.mark.slow)])
 def test_collaborative_training_with_its_own_network_and_the_flip_test(data, request, tmp_path):
     folder = request.getfixturevalue(data)
     found = trains(f"{data}_lt/collaborative", folder, tmp_path, "train.evaluate_flip=true")

@@ -126,7 +126,16 @@ def cutout(recipe):
     return [] if recipe.startswith("flixstock") else ["pipeline.cutout=16"]
 
 
-@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if not recipe.startswith("flixstock")])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "coco/csl",
+        pytest.param("coco/ignore", marks=pytest.mark.slow),
+        pytest.param("coco/negative", marks=pytest.mark.slow),
+        "lvis/csl",
+        "openimages/csl",
+    ],
+)
 def test_the_recipe_trains_and_is_measured(recipe, tmp_path):
     found = trained(recipe, tmp_path, [*SMALL, *cutout(recipe)])
     assert found["steps"] == 2 and 0 < found["metrics"]["mAP"] <= 1

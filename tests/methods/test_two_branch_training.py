@@ -92,7 +92,7 @@ def test_the_run_reports_each_branch_alone(scenes, whole):
     assert {found["mAP"], *(part["mAP"] for part in found["parts"].values())} != {found["mAP"]}
 
 
-@pytest.mark.parametrize("method", ["collaborative", "bbn"])
+@pytest.mark.parametrize("method", ["collaborative", pytest.param("bbn", marks=pytest.mark.slow)])
 def test_two_ranks_train_as_one(digits, tmp_path, method):
     settings = (f"method.name={method}", "train.steps=1", "model.sync_batch_norm=true", "optimizer.lr=0.001")
     settings += ("schedule.warmup=0",)

@@ -130,6 +130,7 @@ class TestClassifierRetraining:
         assert not torch.equal(end["classifier.weight"], border["classifier.weight"])
         assert Trained.load(whole, ALONE, "last").method.retrained
 
+    @pytest.mark.slow
     def test_two_ranks_cross_the_border_as_one(self, digits, tmp_path):
         settings = (
             "train.steps=2",
