@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import torch
 
+from .capture import captured
 from .part import Part, main
 
 ROUNDS, QUICK_ROUNDS = 30, 3
@@ -59,27 +60,14 @@ def _compared(prefix: str, times: dict[str, list[float]]) -> dict[str, float]:
 
 def _graphs(work: dict[str, Callable]) -> dict[str, Callable]:
     """Of every contestant that a graph can hold; ours must be one."""
-    graphs = {"ours": _captured(work["ours"])}
+    graphs = {"ours": captured(work["ours"])[1]}
     for name in (name for name in work if name != "ours"):
         try:
-            graphs[name] = _captured(work[name])
+            graphs[name] = captured(work[name])[1]
         except RuntimeError as error:  # it reads from the device what the host is to do next
             print(f"{name} cannot be captured: {error}")
             torch.cuda.synchronize()
     return graphs
-
-
-def _captured(call: Callable[[], None]) -> Callable[[], None]:
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):  # allocations and lazy loading are no part of a graph
-        for _ in range(3):
-            call()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        call()
-    return graph.replay
 
 
 def _step(subject, loss: Callable) -> Callable[[], None]:

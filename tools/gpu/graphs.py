@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 
+from .capture import captured
 from .cases import assert_equal, inputs_on, loss_cases, outcome, overwrite
 from .part import Part, main
 
@@ -33,18 +34,7 @@ def _replays(part: Part, case, dtype: torch.dtype) -> None:
 
 def _captured(part: Part, work: Callable[[], dict]) -> tuple[dict, Callable[[], dict | None]]:
     """Where the results of a capture stand, and what fills them anew. Without a GPU the work is simply done again."""
-    if not part.on_gpu:
-        return {}, work
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):  # allocations and lazy loading are no part of a graph
-        for _ in range(3):
-            work()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        results = work()
-    return results, graph.replay
+    return captured(work) if part.on_gpu else ({}, work)
 
 
 if __name__ == "__main__":
