@@ -3,7 +3,7 @@
 import pytest
 
 from fastlt import losses, methods, plugins
-from fastlt.config import LossConfig, MethodConfig
+from fastlt.config import LossConfig, MethodConfig, StreamConfig
 from fastlt.errors import UserError
 
 
@@ -27,3 +27,14 @@ def test_a_wrong_name_is_answered_with_the_nearest():
 
 def test_the_class_that_a_file_imports_is_not_its_own():
     assert plugins.defined_in(plugins.find(methods, "method.name", "erm"), MethodConfig) is not MethodConfig
+
+
+@pytest.mark.parametrize("name", methods.method_names())
+def test_no_method_trains_in_order(name):
+    """An evaluation's stream shows the same images first in every epoch."""
+    kind = methods.options(name)
+    streams = [field for field, value in kind() if isinstance(value, StreamConfig)]
+    assert streams
+    for field in streams:
+        with pytest.raises(ValueError, match="sequential is for evaluation"):
+            kind.model_validate({"name": name, field: {"sampling": "sequential"}})

@@ -85,7 +85,7 @@ def thresholds_of_run(
             "more network a fold on the others"
         )
     if split == "val" and data is None and not folds:
-        data_path = run_config.load(str(folder.config))[0].data.path
+        data_path = run_config.preview(str(folder.config)).data.path
         if not (data_path / "val" / "dataset.json").exists():
             raise UserError(
                 f"{data_path} has no validation split; build it with --val 0.1, name another data set with --data, or "

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fastlt import losses
 from fastlt.batch import Batch, StreamSpec
-from fastlt.config import LossSection, MethodConfig, Positive, StreamConfig
+from fastlt.config import LossSection, MethodConfig, Positive, StreamConfig, TrainingStream
 from fastlt.errors import UserError
 from fastlt.methods.base import Method
 from fastlt.models.projection import Projection, feature_size
@@ -27,7 +27,7 @@ class HybridOptions(MethodConfig):
     """Both streams bring `train.batch` images a step; the contrastive one is uniform."""
 
     loss: LossSection = "cross_entropy"  # of the classifier
-    classifier_stream: StreamConfig = StreamConfig(sampling="class_balanced")
+    classifier_stream: TrainingStream = StreamConfig(sampling="class_balanced")
     temperature: Annotated[float, Field(gt=0)] = 0.1
     projection: Positive = 128  # size of what is compared; inferred, as is the hidden layer's
     whole_epochs: bool = True  # alpha falls once an epoch, as published; false: at every step

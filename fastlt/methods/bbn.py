@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fastlt import losses
 from fastlt.batch import Batch, StreamSpec
-from fastlt.config import LossSection, MethodConfig, StreamConfig
+from fastlt.config import LossSection, MethodConfig, StreamConfig, TrainingStream
 from fastlt.methods.base import Method
 from fastlt.models.averaging import mean_logits
 from fastlt.models.two_branch import TwoBranch
@@ -23,7 +23,7 @@ from fastlt.progress import Progress, TrainingSet
 class Options(MethodConfig):
     name: str = "bbn"
     loss: LossSection = "auto"
-    reversed: StreamConfig = StreamConfig(sampling="reversed")
+    reversed: TrainingStream = StreamConfig(sampling="reversed")
 
 
 class BBN(Method):

@@ -15,12 +15,12 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from fastlt import ops
 from fastlt.batch import Batch, StreamSpec
-from fastlt.config import MethodConfig, StreamConfig
+from fastlt.config import MethodConfig, StreamConfig, TrainingStream
 from fastlt.distributed import global_mean
 from fastlt.losses.base import multi_hot
 from fastlt.methods.base import Method
@@ -40,14 +40,8 @@ class Options(MethodConfig):
     compensation: Literal["each", "shared", "none"] = "each"  # learnable: one set for each branch, or one for both
     class_weights: Literal["frequency", "none"] = "frequency"  # omega
     average: Literal["probabilities", "logits"] = "probabilities"  # of the branches, in prediction
-    uniform: StreamConfig = StreamConfig()
-    rebalanced: StreamConfig = StreamConfig(sampling="class_balanced")
-
-    @model_validator(mode="after")
-    def _shuffled(self) -> Options:
-        if "sequential" in (self.uniform.sampling, self.rebalanced.sampling):
-            raise ValueError("sequential is for evaluation; train with uniform, class_balanced or another stream")
-        return self
+    uniform: TrainingStream = StreamConfig()
+    rebalanced: TrainingStream = StreamConfig(sampling="class_balanced")
 
 
 class Compensation(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fastlt import class_prior, distributed, ops
 from fastlt.batch import Batch, StreamSpec
-from fastlt.config import Fraction, MethodConfig, StreamConfig
+from fastlt.config import Fraction, MethodConfig, StreamConfig, TrainingStream
 from fastlt.losses.base import multi_hot
 from fastlt.methods.base import Method, OpenRun
 from fastlt.progress import Progress, TrainingSet
@@ -28,7 +28,7 @@ class Options(MethodConfig):
     """
 
     name: str = "csl"
-    stream: StreamConfig = StreamConfig()
+    stream: TrainingStream = StreamConfig()
     mode: Literal["selective", "ignore", "negative", "ignore_normalize_classes"] = "selective"
     prior: Path | None = None  # selective: run folder, or file, of `fastlt prior`; None: likelihood alone
     prior_threshold: Fraction = 0.5  # selective: prior above which a class is common
@@ -44,8 +44,6 @@ class Options(MethodConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> Options:
-        if self.stream.sampling == "sequential":
-            raise ValueError("sequential is for evaluation; train with uniform or another stream")
         if self.prior and self.mode != "selective":
             raise ValueError(f"a prior serves the mode selective alone, not {self.mode}; leave it out")
         return self

@@ -20,7 +20,7 @@ from fastlt.train.display import Display
 from fastlt.train.run_folder import RunFolder
 from fastlt.train.trained import Trained
 from fastlt.train.trainer import Trainer
-from tests.train.test_trainer import ALONE, NoWaiting, assert_equal_runs, begin, config_of, run, weights
+from tests.train.test_trainer import ALONE, assert_equal_runs, begin, config_of, run, trained_without_waiting, weights
 
 RECIPE = "digits_scenes/csl"
 SILENT = Console(quiet=True)
@@ -116,9 +116,4 @@ def test_each_rule_of_selection_changes_the_trained_weights(ignoring, hidden, tm
 @pytest.mark.parametrize("over", ["batch", "image"])
 def test_nothing_in_a_step_waits_for_the_device(hidden, tmp_path, over):
     config = config_of(hidden, f"method.top_k_over={over}", "method.alpha_unknown=0.5", recipe=RECIPE)
-    with Trainer.open(config, begin(tmp_path / "run", config), ALONE, Display(quiet=True)) as trainer:
-        trainer.method.train()
-        batches = [next(trainer.loader) for _ in range(2)]
-        with NoWaiting():
-            for batch in batches:
-                trainer.train_step(batch)
+    trained_without_waiting(config, tmp_path / "run")

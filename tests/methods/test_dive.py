@@ -17,7 +17,7 @@ from fastlt.train.display import Display
 from fastlt.train.trained import Trained
 from fastlt.train.trainer import Trainer
 from tests.methods.made_networks import COUNTS, DATA, SmallNetwork, at, batch_of
-from tests.train.test_trainer import ALONE, NoWaiting, assert_equal_runs, begin, config_of, run, weights
+from tests.train.test_trainer import ALONE, assert_equal_runs, begin, config_of, run, trained_without_waiting, weights
 
 CONFIG = run_config.load("digits/dive")[0]
 
@@ -176,11 +176,7 @@ def test_each_term_changes_the_trained_weights(digits, teachers, tmp_path):
 
 def test_nothing_in_a_step_waits_for_the_device(digits, teachers, tmp_path):
     config = dive_config(digits, teachers[0])
-    with Trainer.open(config, begin(tmp_path / "run", config), ALONE, Display(quiet=True)) as trainer:
-        trainer.method.train()
-        batch = next(trainer.loader)
-        with NoWaiting():
-            trainer.train_step(batch)
+    trained_without_waiting(config, tmp_path / "run")
 
 
 def test_a_trained_student_is_evaluated_without_its_teacher(digits, teachers, tmp_path):

@@ -15,7 +15,7 @@ from fastlt.train.display import Display
 from fastlt.train.trained import Trained
 from fastlt.train.trainer import Trainer
 from tests.data.made_sources import encoded, pixels
-from tests.train.test_trainer import ALONE, NoWaiting, assert_equal_runs, begin, config_of, run
+from tests.train.test_trainer import ALONE, assert_equal_runs, begin, config_of, run, trained_without_waiting
 
 NAMES = ["hybrid_sc", "hybrid_psc"]
 EVERYTHING = (
@@ -45,11 +45,7 @@ def test_a_run_stopped_at_any_step_ends_with_the_same_bits(digits, tmp_path, nam
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_in_a_step_waits_for_the_device(digits, tmp_path, name):
     config = config_of(digits, *EVERYTHING, recipe=f"digits/{name}")
-    with Trainer.open(config, begin(tmp_path / "run", config), ALONE, Display(quiet=True)) as trainer:
-        trainer.method.train()
-        batch = next(trainer.loader)
-        with NoWaiting():
-            trainer.train_step(batch)
+    trained_without_waiting(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,13 +11,13 @@ from fastlt.train.trained import Trained
 from fastlt.train.trainer import Trainer
 from tests.train.test_trainer import (
     ALONE,
-    NoWaiting,
     assert_equal_runs,
     begin,
     config_of,
     ranks_run,
     rows,
     run,
+    trained_without_waiting,
     weights,
 )
 
@@ -68,12 +68,7 @@ def test_the_compensation_is_part_of_the_checkpoint_and_learns(whole):
 @pytest.mark.parametrize("recipe", ["digits_scenes/collaborative", "digits_scenes/bbn", "digits_scenes/db_focal"])
 def test_nothing_in_a_step_waits_for_the_device(scenes, tmp_path, recipe):
     config = config_of(scenes, *SHORT, recipe=recipe)
-    with Trainer.open(config, begin(tmp_path / "run", config), ALONE, Display(quiet=True)) as trainer:
-        trainer.method.train()
-        batches = [next(trainer.loader) for _ in range(2)]
-        with NoWaiting():
-            for batch in batches:
-                trainer.train_step(batch)
+    trained_without_waiting(config, tmp_path / "run")
 
 
 def test_each_step_sees_other_pictures_and_a_rebalanced_batch_many_classes(scenes, tmp_path):

@@ -18,7 +18,16 @@ from fastlt.train.run_folder import RunFolder
 from fastlt.train.trained import Trained
 from fastlt.train.trainer import Trainer
 from tests.methods.made_networks import DATA, SmallNetwork, at, batch_of
-from tests.train.test_trainer import ALONE, NoWaiting, assert_equal_runs, begin, config_of, ranks_run, run, weights
+from tests.train.test_trainer import (
+    ALONE,
+    assert_equal_runs,
+    begin,
+    config_of,
+    ranks_run,
+    run,
+    trained_without_waiting,
+    weights,
+)
 
 
 def crt_method(**options):
@@ -210,13 +219,7 @@ class TestTauNormalisation:
 @pytest.mark.parametrize("recipe", ["digits/crt", "digits/ldam"])
 def test_nothing_in_a_step_waits_for_the_device(digits, tmp_path, recipe):
     config = config_of(digits, "train.steps=2", recipe=recipe)
-    with Trainer.open(config, begin(tmp_path / "run", config), ALONE, Display(quiet=True)) as trainer:
-        trainer.method.train()
-        batches = [next(trainer.loader) for _ in range(2)]
-        with NoWaiting():
-            for batch in batches:
-                trainer.train_step(batch)
-                trainer.step += 1
+    trained_without_waiting(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize("stream", ["method.stream.sampling", "method.second_stream.sampling"])
