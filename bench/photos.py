@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from fastlt import hashing
+from fastlt.data import manifest
 from fastlt.data.build import build
 from fastlt.data.shards import ShardSet
 from fastlt.data.sources import open_source
@@ -28,6 +29,7 @@ def photo_set(data: Path | None) -> Iterator[tuple[ShardSet, list[Path]]]:
             _write_photos(root / "photos")
             build(open_source("folder", root / "photos"), root / "built", val=0.0, workers=1)
             data = root / "built"
+        manifest.present_splits(data)
         with ShardSet(data / "train") as records:
             yield records, _files(records, root / "files")
 

@@ -12,10 +12,10 @@ import numpy as np
 from fastlt import hashing, streams
 from fastlt.config import StreamConfig
 from fastlt.data.labels import LabelRows
+from fastlt.data.manifest import present_splits
 from fastlt.data.shards import ShardSet
 from fastlt.errors import UserError
 
-SPLITS = ("train", "val", "test")
 STREAMS = ("uniform", "class_balanced", "square_root", "effective_number", "reversed")
 BLOCKS = 1000  # rounds through all classes over which a distribution is realised
 MOST_POSITIONS = 250_000
@@ -49,7 +49,7 @@ class Inspection:
 def inspect(path: Path, seed: int = 0) -> Inspection:
     """Looks at the data set in `path`, the folder that `fastlt build` wrote. Raises UserError if there is none."""
     with contextlib.ExitStack() as stack:
-        sets = {split: stack.enter_context(ShardSet(path / split)) for split in _present(path)}
+        sets = {split: stack.enter_context(ShardSet(path / split)) for split in present_splits(path)}
         train = sets["train"]
         counts = train.counts[train.counts > 0]
         if not counts.size:
@@ -67,18 +67,6 @@ def inspect(path: Path, seed: int = 0) -> Inspection:
             unknown=_unknown(sets),
             checks=train.manifest.get("checks", {}),
         )
-
-
-def _present(path: Path) -> list[str]:
-    """The splits in a data set's folder. Raises UserError if there is none for training."""
-    present = [split for split in SPLITS if (path / split / "dataset.json").exists()]
-    if (path / "dataset.json").exists():
-        raise UserError(f"{path} is one split of a data set; give the folder that it lies in")
-    if "train" not in present:
-        raise UserError(
-            f"{path} holds no data set: there is no {path / 'train' / 'dataset.json'}; fastlt build makes one"
-        )
-    return present
 
 
 def _unknown(sets: dict[str, ShardSet]) -> dict[str, list[int]]:

@@ -251,3 +251,10 @@ def test_the_demo_runs_whole_and_again(tmp_path):
     branches = summary["runs"]["scenes, two branches"]["parts"]
     assert list(branches) == ["uniform", "rebalanced"] and "scenes, two branches, rebalanced alone" in done.stdout
     assert (tmp_path / "demo" / "report.html").stat().st_size > 100_000
+
+
+def test_ctrl_c_while_the_command_line_is_loaded_says_so_in_one_line(tmp_path):
+    broken_off = "class Finder:\n def find_spec(self, name, *_):\n  if name == 'click': raise KeyboardInterrupt\n"
+    program = f"import sys\n{broken_off}sys.meta_path.insert(0, Finder())\nfrom fastlt.__main__ import main; main()"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert (found.returncode, found.stderr) == (130, "stopped\n")

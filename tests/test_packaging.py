@@ -174,7 +174,7 @@ class TestWheel:
             entry_points = archive.read(names["entry_points.txt"]).decode()
         assert set(metadata["Requires-Python"].split(",")) == {">=3.10", "<3.14"}
         assert metadata["License-Expression"] == "Apache-2.0"
-        assert "fastlt = fastlt.cli:main" in entry_points
+        assert "fastlt = fastlt.__main__:main" in entry_points
         assert 'nvidia-dali-cuda120; platform_system == "Linux"' in metadata.get_all("Requires-Dist")
         assert "LICENSE" in names
 

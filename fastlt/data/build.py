@@ -155,7 +155,7 @@ def _write_shards(
     with SplitWriter(
         journal, settings.encoding, len(source.classes), settings.shard_bytes, plan.label_default
     ) as writer:
-        for item, picture in prepare(remaining):
+        for item, picture in prepare(remaining, total - journal.done):
             if isinstance(picture, Picture):
                 writer.add(item, picture)
             elif settings.on_bad == "fail":

@@ -29,6 +29,7 @@ from fastlt.files import fsync_folder
 FORMAT = "fastlt-shards"
 VERSION = 1
 NAME = "dataset.json"
+SPLITS = ("train", "val", "test")
 JOURNAL = "build.json"  # of a build that is not finished
 MEND = "build the data set again"
 LARGEST = 256 << 20  # bytes of a manifest; a thousand shards take 2 MB
@@ -62,6 +63,16 @@ def begun(folder: Path) -> bool:
 def shard_files(folder: Path) -> list[Path]:
     """Whatever builds put into a folder next to the manifests: shards, and what killed builds began."""
     return sorted([*folder.glob("shard-*.h5*"), *folder.glob("*.json.tmp")])
+
+
+def present_splits(folder: Path) -> list[str]:
+    """The splits of a data set. Raises UserError if there is none for training."""
+    present = [split for split in SPLITS if (folder / split / NAME).exists()]
+    if (folder / NAME).exists():
+        raise UserError(f"{folder} is one split of a data set; give the folder that it lies in")
+    if "train" not in present:
+        raise UserError(f"{folder} holds no data set: there is no {folder / 'train' / NAME}; fastlt build makes one")
+    return present
 
 
 def read_manifest(folder: Path) -> dict:
@@ -135,7 +146,7 @@ def _missing(folder: Path) -> str:
         return f"{folder} does not exist; give the folder of a split that `fastlt build` wrote"
     if (folder / JOURNAL).exists():
         return f"the build of {folder} is not finished; run the same `fastlt build` again and it goes on from there"
-    inside = [split for split in ("train", "val", "test") if (folder / split / NAME).exists()]
+    inside = [split for split in SPLITS if (folder / split / NAME).exists()]
     if inside:
         return f"{folder} holds the splits {', '.join(inside)}; give one of them, such as {folder / inside[0]}"
     return f"{folder} has no {NAME}, so it is no shard set; give the folder of a split that `fastlt build` wrote"

@@ -20,21 +20,13 @@ import numpy as np
 from PIL import Image
 
 from fastlt.data import decoders_agree
-from fastlt.data.picture_headers import JPEGS, SIDEWAYS, BadImage, is_whole, known_to_agree, open_header, orientation_of
-from fastlt.data.plain_headers import plain_size
+from fastlt.data.picture_headers import JPEGS, BadImage, is_whole, known_to_agree, open_header
+from fastlt.data.plain_headers import plain_header
 from fastlt.data.quiet_stderr import quiet_stderr
 from fastlt.data.regular_file import read_regular_file
+from fastlt.data.upright import upright, upright_jpeg
 from fastlt.data.varied_copies import VariedCopy, vary
 
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 JPEG_QUALITY = 90
 TRIED_PIXELS = 8_000_000  # decoded pictures that wait for DALI hold at most these many pixels, or are a single one
 
@@ -122,8 +114,8 @@ def _look(image: ImageInput, treatment: Treatment, checks: Checks) -> Picture | 
         if isinstance(image, np.ndarray):
             return _store(Image.fromarray(np.ascontiguousarray(image)), "raw", treatment)
         data = image if isinstance(image, bytes) else read_regular_file(image)
-        if not checks.decode and (size := _plain_size(data, treatment)):
-            return Picture(data, *size)
+        if known := _look_at_plain(data, treatment, checks):
+            return known
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata and large pictures are no faults
             with open_header(data) as opened:
@@ -132,10 +124,18 @@ def _look(image: ImageInput, treatment: Treatment, checks: Checks) -> Picture | 
         return _reason(error)
 
 
-def _plain_size(data: bytes, treatment: Treatment) -> tuple[int, int] | None:
-    """Height and width of what passes through as it is; None if that takes a closer look."""
-    size = plain_size(data) if not treatment.raw and treatment.quality is None else None
-    return None if size and treatment.max_side is not None and max(size) > treatment.max_side else size
+def _look_at_plain(data: bytes, treatment: Treatment, checks: Checks) -> Picture | None:
+    """What is stored of a plain file, found without opening it by Pillow; None if that takes a closer look."""
+    header = plain_header(data)
+    if header is None:
+        return None
+    as_it_is = not _changes(header.upright_size, treatment)
+    if as_it_is and not checks.decode:
+        return Picture(data, *header.upright_size)
+    shown = upright_jpeg(data, header) if header.format == "JPEG" else None
+    if shown is None:
+        return None
+    return Picture(data, *header.upright_size) if as_it_is else _store(shown, header.format, treatment)
 
 
 def _vary(copy: VariedCopy, treatment: Treatment) -> Picture | str:
@@ -166,18 +166,16 @@ def _reason(error: Exception) -> str:
 
 
 def _look_inside(opened: Image.Image, data: bytes, treatment: Treatment, checks: Checks) -> Picture | str | Candidate:
-    as_it_is = not _changes(opened, treatment)
+    as_it_is = not _changes(opened.size, treatment)
     plain = as_it_is and known_to_agree(opened, data)
-    whole = plain and is_whole(opened, data)
-    if whole and not checks.decode:
-        sideways = opened.format in JPEGS and orientation_of(opened) in SIDEWAYS
-        return Picture(data, *(opened.size if sideways else opened.size[::-1]))
+    certain = plain and opened.format not in JPEGS and is_whole(opened, data)  # no two read a JPEG's odd header alike
+    if certain and not checks.decode:
+        return Picture(data, *opened.size[::-1])
     _load(opened)
     origin, mode = opened.format or "", opened.mode
     shown = upright(opened)
     if not as_it_is:
         return _store(shown, origin, treatment)
-    certain = whole and (origin not in JPEGS or plain_size(data) is not None)  # no two read odd EXIF alike
     if certain or (plain and not checks.dali):
         return Picture(data, shown.height, shown.width)
     if checks.dali:
@@ -208,24 +206,8 @@ def _load(opened: Image.Image) -> None:
         opened.load()
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """8-bit L or RGB, turned as its metadata say, without them.
-
-    Raises BadImage for samples without an agreed range.
-    """
-    orientation = orientation_of(image)
-    turned = image.transpose(TURNS[orientation]) if orientation in TURNS else image.copy()
-    if turned.mode.startswith("I;16") or (turned.mode == "I" and image.format in ("PNG", "PPM")):
-        turned = Image.fromarray((np.asarray(turned).astype(np.uint32) >> 8).astype(np.uint8))
-    if turned.mode in ("I", "F"):
-        raise BadImage("its samples have 32 bits, which says nothing about black and white; save it with 8 or 16")
-    shown = turned if turned.mode in ("L", "RGB") else turned.convert("RGB")
-    shown.info = {}  # a colour profile or a transparent colour is not carried into a PNG of it
-    return shown
-
-
-def _changes(image: Image.Image, treatment: Treatment) -> bool:
-    too_long = treatment.max_side is not None and max(image.size) > treatment.max_side
+def _changes(size: tuple[int, int], treatment: Treatment) -> bool:
+    too_long = treatment.max_side is not None and max(size) > treatment.max_side
     return treatment.raw or treatment.quality is not None or too_long
 
 

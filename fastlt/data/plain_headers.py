@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from typing import NamedTuple
 
 from fastlt.data.picture_headers import (
     JPEG_END,
@@ -27,6 +28,7 @@ JPEG_APP0, JPEG_APP1, JPEG_APP2, JPEG_APP13, JPEG_APP14 = 0xE0, 0xE1, 0xE2, 0xED
 EXIF, EXIF_START = b"Exif", b"Exif\0\0"
 XMP = b"http://ns.adobe.com/xap/1.0/\0"
 PHOTOSHOP_RESOURCE = b"8BIM"
+MODES = {1: "L", 3: "RGB"}  # by components
 YCBCR = 1  # what Adobe's segment says of the usual colours
 BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 SHORT = 3  # the type of a 16-bit integer in EXIF
@@ -38,7 +40,7 @@ PNG_LENGTHS = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"pHYs": 9, b"tIME": 7}  # o
 
 _segment = struct.Struct(">BBH").unpack_from  # 0xFF, marker, bytes from the third on
 _frame = struct.Struct(">BHHB").unpack_from  # bits a sample, height, width, components
-_png_header = struct.Struct(">IIBBBBB").unpack_from  # width, height, bits, colour, compression, filter, interlace
+_ihdr = struct.Struct(">IIBBBBB").unpack_from  # width, height, bits, colour, compression, filter, interlace
 _chunk = struct.Struct(">I4s").unpack_from  # bytes of the content, kind
 _uint32 = struct.Struct(">I").unpack_from
 
@@ -47,22 +49,37 @@ class _Unusual(Exception):
     """Something that is left to Pillow."""
 
 
-def plain_size(data: bytes) -> tuple[int, int] | None:
-    """Height and width, upright, of a plain JPEG or PNG that ends as it should; None: take a closer look."""
+class PlainHeader(NamedTuple):
+    """Height and width in pixels as they are stored, before the orientation (1 to 8, as in EXIF) is heeded."""
+
+    format: str  # JPEG or PNG
+    height: int
+    width: int
+    mode: str  # L or RGB
+    orientation: int = 1
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Height and width as the picture is shown."""
+        return (self.width, self.height) if self.orientation in SIDEWAYS else (self.height, self.width)
+
+
+def plain_header(data: bytes) -> PlainHeader | None:
+    """What a plain JPEG or PNG that ends as it should says of itself; None: take a closer look."""
     try:
         if data.startswith(JPEG_START) and data.endswith(JPEG_END):
-            height, width = _jpeg_size(data)
+            header = _jpeg_header(data)
         elif data.startswith(PNG_START) and data.endswith(PNG_END):
-            height, width = _png_size(data)
+            header = _png_header(data)
         else:
             return None
     except (_Unusual, LookupError, struct.error):
         return None
-    return (height, width) if 0 < height * width <= MAX_PIXELS else None
+    return header if 0 < header.height * header.width <= MAX_PIXELS else None
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    place, size, orientation = 2, None, None
+def _jpeg_header(data: bytes) -> PlainHeader:
+    place, frame, orientation = 2, None, None
     while True:
         start, marker, length = _segment(data, place)
         body, place = place + 4, place + 2 + length
@@ -72,12 +89,12 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
             continue
         if marker == JPEG_TABLES:
             _check_tables(data, body, place)
-        elif marker in JPEG_USUAL_FRAMES and size is None:
-            bits, *size, components = _frame(data, body)
-            if bits != 8 or components not in (1, 3) or length != 8 + 3 * components:
+        elif marker in JPEG_USUAL_FRAMES and frame is None:
+            bits, *frame, components = _frame(data, body)
+            if bits != 8 or components not in MODES or length != 8 + 3 * components:
                 raise _Unusual
-        elif marker == JPEG_SCAN and size is not None:
-            return size[::-1] if orientation in SIDEWAYS else size
+        elif marker == JPEG_SCAN and frame is not None:
+            return PlainHeader("JPEG", *frame, MODES[components], orientation or 1)
         elif marker == JPEG_APP1 and data.startswith(EXIF, body) and orientation is None:
             orientation = _exif_orientation(data[body:place])
         else:
@@ -131,9 +148,9 @@ def _exif_orientation(body: bytes) -> int:
     return orientation
 
 
-def _png_size(data: bytes) -> tuple[int, int]:
+def _png_header(data: bytes) -> PlainHeader:
     """Pillow checks the sums of the chunks before the pixels."""
-    width, height, _, _, compression, filtering, interlace = _png_header(data, 16)
+    width, height, _, colour, compression, filtering, interlace = _ihdr(data, 16)
     if compression or filtering or interlace or not plain_png(data):
         raise _Unusual
     place, length = 8, 13
@@ -144,6 +161,6 @@ def _png_size(data: bytes) -> tuple[int, int]:
         place = end + 4
         length, kind = _chunk(data, place)
         if kind == PNG_PIXELS:
-            return height, width
+            return PlainHeader("PNG", height, width, "RGB" if colour else "L")
         if PNG_LENGTHS.get(kind) != length:
             raise _Unusual

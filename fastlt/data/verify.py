@@ -16,7 +16,6 @@ from fastlt.data.shard_writer import file_sha256
 from fastlt.data.shards import ShardSet
 from fastlt.errors import UserError
 
-SPLITS = ("train", "val", "test")
 NAMED = 20  # damaged records of a shard
 BATCH = 256  # records read at a time
 Progress = Callable[[str, int, int], None]
@@ -40,7 +39,7 @@ def verify(folder: str | Path, progress: Progress | None = None) -> VerifyReport
     Raises UserError only if there is no data set at all.
     """
     folder, report = Path(folder), VerifyReport()
-    inside = [path for split in SPLITS if manifest.begun(path := folder / split)]
+    inside = [path for split in manifest.SPLITS if manifest.begun(path := folder / split)]
     alone = (folder / manifest.NAME).exists() or not inside
     read: dict[Path, dict] = {}
     for split in [folder] if alone else inside:

@@ -21,27 +21,28 @@ from fastlt.data.shared_slots import SharedSlots
 from fastlt.errors import UserError
 
 CHUNK = 32  # images sent to a process at a time
-ALONE = 0.5  # seconds that this process works before it starts others, which takes them about a second
+ALONE = 0.1  # seconds that this process works before it looks whether to start others
+WORTH = 1.0  # seconds of work that must be left for them, who take half a second of it to start
 HANDED_OVER = 100e-6  # seconds an image below which this process prepares it sooner than it hands it over
 
 Work = Callable[[list], list["Picture | str"]]
-Prepare = Callable[[Iterator[Item]], Iterator[tuple[Item, "Picture | str"]]]
+Prepare = Callable[[Iterator[Item], int], Iterator[tuple[Item, "Picture | str"]]]
 
 
 @contextmanager
 def prepared(executor: Executor | None, workers: int | None, treatment: Treatment, checks: Checks) -> Iterator[Prepare]:
-    """Gives a function from items to (item, picture or the reason why it is bad).
+    """Gives a function from items, and how many these are, to (item, picture or the reason why it is bad).
 
     The bytes of a picture are only there until the next item is asked for. `executor` does the work if it is given,
-    else `workers` processes, by default one a core: this one, and others once it has worked ALONE seconds and images
-    take long.
+    else `workers` processes, by default one a core: this one, and others once it has worked ALONE seconds, images
+    take long and many are left.
     """
     workers = workers or os.cpu_count() or 1
     work = partial(prepare_all, treatment=treatment, checks=checks)
     if executor is not None:
-        yield lambda items: _ordered(items, lambda _, images: executor.submit(work, images), 4 * workers)
+        yield lambda items, _: _ordered(items, lambda _, images: executor.submit(work, images), 4 * workers)
     elif workers == 1:
-        yield lambda items: _here(items, work)
+        yield lambda items, _: _here(items, work)
     else:
         processes = _Processes(workers - 1, work)
         try:
@@ -59,8 +60,8 @@ class _Processes:
         self._pool: ProcessPoolExecutor | None = None
         self._look_again()
 
-    def prepare(self, items: Iterator[Item]) -> Iterator[tuple[Item, Picture | str]]:
-        items = iter(items)
+    def prepare(self, items: Iterator[Item], count: int) -> Iterator[tuple[Item, Picture | str]]:
+        items, self._left = iter(items), count
         yield from _here(items, self._work_alone, self._are_up)
         yield from _ordered(items, self._submit, self._ahead, self._receive, self._work)
 
@@ -73,12 +74,13 @@ class _Processes:
         pictures = self._work(images)
         self._seconds += time.monotonic() - begun
         self._images += len(images)
+        self._left -= len(images)
         return pictures
 
     def _are_up(self) -> bool:
         """Starts them when it is time; whether one of them waits for work."""
         if self._pool is None and time.monotonic() >= self._look_at:
-            if self._seconds > self._images * HANDED_OVER:
+            if self._seconds > self._images * max(HANDED_OVER, WORTH / max(self._left, 1)):
                 self._start()
             self._look_again()
         return self._pool is not None and self._first.done()

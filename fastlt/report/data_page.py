@@ -82,8 +82,8 @@ def _facts(found: Inspection) -> str:
 
 
 def _how_checked(check: str, on_bad: str, dali: bool) -> str:
-    looked = "every one decoded" if check == "decode" else "headers and ends checked, those in doubt decoded"
-    tried = " by Pillow and DALI" if dali else " by Pillow"
+    looked = "every one decoded by Pillow" if check == "decode" else "headers checked, those in doubt decoded by Pillow"
+    tried = ", unusual ones by DALI too" if dali else ""
     special = {"fail": "none would pass", "skip": "left out", "transcode": "stored as PNG"}[on_bad]
     return f"{looked}{tried}; what decoders do not show alike: {special}"
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from fastlt import hashing
 from fastlt.data.picture_headers import open_header
-from fastlt.data.pictures import upright
 from fastlt.data.shards import ShardSet
+from fastlt.data.upright import upright
 from fastlt.report.page import text
 
 CLASSES = 6  # shown of either end of the tail

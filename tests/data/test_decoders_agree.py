@@ -64,18 +64,17 @@ def test_dali_shows_what_pillow_shows(checks):
         assert np.abs(seen.astype(int) - wanted).max() <= allowed <= LARGEST_DIFFERENCE, name
 
 
-def test_a_jpeg_whose_orientation_is_read_in_two_ways_is_not_taken_for_plain():
+@pytest.mark.parametrize("decode", [True, False], ids=["decoding", "by header"])
+def test_a_jpeg_whose_orientation_is_read_in_two_ways_is_not_taken_for_plain(decode):
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encoded(pixels(0, 40, 64), "JPEG", exif=exif)
     count = data.index(b"MM\0*") + 8
-    damaged = (
-        data[:count] + b"\0\x09" + data[count + 2 :]
-    )  # more entries than there are: Pillow finds the first, DALI none
+    damaged = data[:count] + b"\0\x09" + data[count + 2 :]  # more entries than there are: Pillow finds one, DALI none
     (as_it_was,) = dali([Candidate(damaged, None)])
     with pytest.warns(UserWarning, match="Corrupt EXIF"):
         assert shown(damaged).shape == (64, 40, 3) and as_it_was.shape == (40, 64, 3)
-    stored = prepare(damaged, Treatment(), Checks())
+    stored = prepare(damaged, Treatment(), Checks(decode))
     (seen,) = dali([stored])
     assert seen.shape[:2] == (stored.height, stored.width) == (64, 40)
 

@@ -188,7 +188,8 @@ class TestNothingIsLeft:
         pid_file = tmp_path / "pid"
         question = "b'wait ' + PID.encode()" if doing == "a picture" else "b'abc'"
         code = f"""
-            import sys, time
+            import signal, sys, time
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
             sys.path[:] = {[*sys.path, str(Path(__file__).parent)]!r}
             import numpy as np
             from fastlt.data import decoders_agree, decoding_process

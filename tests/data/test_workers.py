@@ -45,7 +45,10 @@ def items_of(images):
 
 def prepared_by(count, images, treatment=PLAIN, checks=RULES):
     with workers.prepared(None, count, treatment, checks) as prepare:
-        kept = [(item.id, getattr(got, "crc32", None), copy(got)) for item, got in prepare(iter(items_of(images)))]
+        kept = [
+            (item.id, getattr(got, "crc32", None), copy(got))
+            for item, got in prepare(iter(items_of(images)), len(images))
+        ]
     assert [id for id, _, _ in kept] == [str(number) for number in range(len(images))]
     return [got for _, _, got in kept]
 
@@ -81,20 +84,28 @@ class TestSeveralProcesses:
         monkeypatch.setattr(workers, "ProcessPoolExecutor", None)
         assert len(prepared_by(2, [encoded(pixels(0))] * 100)) == 100
 
+    @pytest.mark.parametrize(("worth", "started"), [(1e-6, True), (1e6, False)])
+    def test_they_are_started_where_enough_is_left_for_them(self, monkeypatch, worth, started):
+        assert self.starts(monkeypatch, worth=worth) == started
+
     @pytest.mark.parametrize(("handed_over", "started"), [(0, True), (1, False)])
     def test_they_are_started_where_an_image_takes_longer_than_to_hand_it_over(self, monkeypatch, handed_over, started):
+        assert self.starts(monkeypatch, handed_over=handed_over) == started
+
+    def starts(self, monkeypatch, worth=0, handed_over=0):
         starts = []
         monkeypatch.setattr(workers, "ALONE", 0)
+        monkeypatch.setattr(workers, "WORTH", worth)
         monkeypatch.setattr(workers, "HANDED_OVER", handed_over)
         start = workers._Processes._start
         monkeypatch.setattr(workers._Processes, "_start", lambda self: starts.append(self) or start(self))
         prepared_by(2, [encoded(pixels(0))] * 200)
-        assert len(starts) == started
+        return len(starts)
 
     def test_one_that_is_killed_ends_the_build_with_one_line(self, received):
         images = iter(items_of([encoded(pixels(0))] * 2000))
         processes = workers._Processes(2, partial(prepare_all, treatment=PLAIN, checks=RULES))
-        preparing = processes.prepare(images)
+        preparing = processes.prepare(images, 2000)
         try:
             next(preparing)
             for process in processes._pool._processes.values():
@@ -115,7 +126,7 @@ LASTING = """
         def say(split, done, total):
             if done == 200:
                 print("busy", flush=True)
-        workers.ALONE = 0
+        workers.ALONE = workers.WORTH = 0
         try:
             build(counted([400, 400]), sys.argv[1], workers=3, quality=50, progress=say)
         except KeyboardInterrupt:

@@ -20,9 +20,7 @@ def check_name(name: str, place: str) -> str:
     if not name or _UNUSABLE.search(name):
         raise UserError(f"{place} names the picture {shown(name)}, which no file can be called; correct the list")
     if _LEADS_OUT.search(name):
-        raise UserError(
-            f"{place} gives picture {shown(name)} a path as its name that leads out of the folder; correct the list"
-        )
+        raise UserError(f"{place} names the picture {shown(name)}, which leads out of the folder; correct the list")
     return name
 
 
