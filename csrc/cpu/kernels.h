@@ -7,7 +7,8 @@
 namespace fastlt {
 
 constexpr int64_t PADDING = 64;
-constexpr int64_t padded(int64_t count) { return (count + PADDING - 1) / PADDING * PADDING; }
+// An odd multiple of it: rows that lie a multiple of 4096 bytes apart would be in each other's way in the first-level cache.
+constexpr int64_t padded(int64_t count) { return ((count + PADDING - 1) / PADDING / 2 * 2 + 1) * PADDING; }
 
 enum Storage { FLOAT32, BFLOAT16, FLOAT16, FLOAT64, STORAGES };
 
