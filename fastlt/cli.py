@@ -225,9 +225,10 @@ def evaluate(run, split, data, checkpoint, flip, device, json_file) -> None:
 
     Example: fastlt eval runs/cifar10 --split test --json test.json
     """
-    from fastlt.commands.runs import evaluate_run
+    from fastlt.commands.runs import SplitOfRun, evaluate_run
 
-    _write_json(json_file, evaluate_run(run, split, data, checkpoint, device, _console(), flip))
+    what = SplitOfRun(run, split, data, checkpoint, device)
+    _write_json(json_file, evaluate_run(what, _console(), flip))
 
 
 @commands.command()
@@ -258,18 +259,18 @@ def predict(run, pictures, out, checkpoint, device) -> None:
 def thresholds(run, split, data, grid, folds, checkpoint, device, json_file) -> None:
     """Fit a threshold to every label of a trained run, by Matthews correlation.
 
-    They are kept in the run as thresholds.json; eval and predict use them from then on. They come from images that
-    chose no weights for themselves: the validation split, or with --folds the training images, each scored by a network
-    that was trained without it.
+    They are kept in the run as thresholds.json; eval and predict use them from then on. They come from images on which
+    no weights were trained: the validation split, or with --folds the training images, each scored by a network that
+    was trained without it.
 
     Example: fastlt thresholds runs/corel5k
     """
     if folds and split not in (None, "train"):
         raise click.UsageError("--folds is of the training images; leave --split out")
-    from fastlt.commands.runs import thresholds_of_run
+    from fastlt.commands.runs import SplitOfRun, thresholds_of_run
 
-    split = split or ("train" if folds else "val")
-    _write_json(json_file, thresholds_of_run(run, split, data, not grid, folds, checkpoint, device, _console()))
+    what = SplitOfRun(run, split or ("train" if folds else "val"), data, checkpoint, device)
+    _write_json(json_file, thresholds_of_run(what, _console(), not grid, folds))
 
 
 @commands.command()

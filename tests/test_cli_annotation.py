@@ -132,7 +132,7 @@ def test_a_run_of_one_label_an_image_has_no_thresholds(digits, tmp_path):
 
 @pytest.mark.slow
 def test_without_a_validation_split_cross_fitting_scores_each_training_image_by_a_network_that_never_saw_it(
-    tmp_path, monkeypatch
+    tmp_path,
 ):
     data = tmp_path / "data"
     build(open_source("digits", form="scenes"), data, val=0, workers=1)

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from fastlt import distributed
 from fastlt.commands.attribute_csv import attribute_csv
+from fastlt.commands.runs import SplitOfRun
 from fastlt.data.picture_files import PictureFiles
 from fastlt.data.quiet_stderr import quiet_stderr
 from fastlt.evaluate.annotation import chosen
@@ -24,25 +25,16 @@ from fastlt.train.run_folder import RunFolder
 from fastlt.train.trained import Trained
 
 
-def measure_run(
-    folder: RunFolder,
-    split: str,
-    data: Path | None,
-    which: str | None,
-    device: str | None,
-    console: Console,
-    flip: bool | None = None,
-) -> dict:
+def measure_run(what: SplitOfRun, console: Console, flip: bool | None = None) -> dict:
     """The metrics of a split; prints them as a table. `flip` takes the place of `train.evaluate_flip`."""
-    with distributed.join(device) as ranks:
+    with distributed.join(what.device) as ranks:
         display = Display(console, quiet=not ranks.is_first)
-        trained = _flipping(Trained.load(folder, ranks, which), flip)
-        found = trained.measure(split, data, display.ticker(split))
+        trained = _flipping(Trained.load(what.folder, ranks, what.checkpoint), flip)
+        found = trained.measure(what.split, what.data, display.ticker(what.split))
         if ranks.is_first:
-            title = (
-                f"{folder.path}: {found['checkpoint']} of step {found['step']} on {found['images']:,} images of {split}"
-            )
-            console.print(results_table(headlines(split, found), title))
+            seen = f"{found['images']:,} images of {what.split}"
+            title = f"{what.run}: {found['checkpoint']} of step {found['step']} on {seen}"
+            console.print(results_table(headlines(what.split, found), title))
             if found.get("annotation"):
                 console.print(annotation_table(found["annotation"], "which labels are given"))
             if found.get("attributes"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -14,6 +15,27 @@ from fastlt.train.run_folder import RunFolder
 # What a run that goes on may change: how long it is, what it shows, and how the machine is used.
 CHANGEABLE = ("data.", "train.steps", "train.epochs", "train.threads", "train.checkpoint_every", "train.log_every")
 CHANGEABLE += ("method.teacher", "train.evaluate_every", "train.evaluate_batch")
+
+
+@dataclass(frozen=True)
+class SplitOfRun:
+    """What is measured: the weights of a run on a split of its data set, or of the one at `data`."""
+
+    run: Path
+    split: str
+    data: Path | None = None
+    checkpoint: str | None = None  # best or last; default: best where a validation split chose one
+    device: str | None = None
+
+    @property
+    def folder(self) -> RunFolder:
+        return RunFolder(self.run)
+
+    def check(self) -> None:
+        """Raises UserError if there is no such checkpoint, or no such split at `data`."""
+        self.folder.evaluation_checkpoint(self.checkpoint)
+        if self.data:
+            _check_data(self.data, self.split)
 
 
 def train_run(
@@ -44,67 +66,46 @@ def _resumed(folder: RunFolder, overrides: list[str]) -> tuple[RunConfig, list[s
     return config, changes
 
 
-def evaluate_run(
-    run: Path,
-    split: str,
-    data: Path | None,
-    which: str | None,
-    device: str | None,
-    console: Console,
-    flip: bool | None = None,
-) -> dict:
+def evaluate_run(what: SplitOfRun, console: Console, flip: bool | None = None) -> dict:
     """The metrics of a split; prints them as a table. `flip` takes the place of `train.evaluate_flip`."""
-    folder = RunFolder(run)
-    folder.evaluation_checkpoint(which)
-    if data:
-        _check_data(data, split)
+    what.check()
 
     from fastlt.commands.measuring import measure_run
 
-    return measure_run(folder, split, data, which, device, console, flip)
+    return measure_run(what, console, flip)
 
 
-def thresholds_of_run(
-    run: Path,
-    split: str,
-    data: Path | None,
-    all_scores: bool,
-    folds: int | None,
-    which: str | None,
-    device: str | None,
-    console: Console,
-) -> dict:
-    """A threshold for every label of a run; kept in it and shown."""
-    folder = RunFolder(run)
-    folder.evaluation_checkpoint(which)
-    if split == "test":
+def thresholds_of_run(what: SplitOfRun, console: Console, all_scores: bool = False, folds: int | None = None) -> dict:
+    """A threshold for every label of a run; kept in it and shown. With `folds` each training image is scored by a
+    network trained without it."""
+    if what.split == "test":
         raise UserError("thresholds fitted on the test split would be measured on what they were fitted to; use val")
-    if split == "train" and not folds:
+    if what.split == "train" and not folds:
         raise UserError(
             "the network knows its training images too well for thresholds; use val, or --folds 5, which trains one "
             "more network a fold on the others"
         )
-    if split == "val" and data is None and not folds:
-        data_path = run_config.preview(str(folder.config)).data.path
+    what.check()
+    if what.split == "val" and what.data is None:
+        data_path = run_config.preview(str(what.folder.config)).data.path
         if not (data_path / "val" / "dataset.json").exists():
             raise UserError(
                 f"{data_path} has no validation split; build it with --val 0.1, name another data set with --data, or "
                 "use --folds 5, which trains one more network a fold of the training images"
             )
-    if data:
-        _check_data(data, split)
 
     from fastlt.commands.thresholds import fit_thresholds
 
-    return fit_thresholds(folder, split, data, all_scores, folds, which, device, console)
+    return fit_thresholds(what, console, all_scores, folds)
 
 
 def prior_of_runs(
     runs: list[Path], original: Path | None, which: str | None, device: str | None, console: Console
 ) -> dict:
-    """The class prior that each run estimates; kept in it and ranked in a table."""
-    for run in runs:
-        RunFolder(run).evaluation_checkpoint(which)
+    """The class prior that each run, a finished one, estimates; kept in it and ranked in a table."""
+    for folder in map(RunFolder, runs):
+        folder.evaluation_checkpoint(which)
+        folder.check_finished()
     if original:
         _check_data(original, "train")
 

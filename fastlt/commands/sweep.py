@@ -12,7 +12,7 @@ from rich.console import Console
 
 from fastlt import config as run_config
 from fastlt import sweep as sweeps
-from fastlt.commands.runs import evaluate_run, thresholds_of_run, train_run
+from fastlt.commands.runs import SplitOfRun, evaluate_run, thresholds_of_run, train_run
 from fastlt.errors import UserError
 from fastlt.files import write_text
 from fastlt.report import sweep_table
@@ -86,9 +86,9 @@ def _result(variant: Variant, variants: list[Variant], sweep: Sweep, seed: int, 
     if not file.exists():
         split = _read(RunFolder(path).summary)["split"]
         if variant.thresholds:
-            every = variant.thresholds == "all_scores"
-            thresholds_of_run(path, "val", None, every, None, None, runs.device, runs.console)
-        found = evaluate_run(path, split, None, None, runs.device, runs.console, variant.flip)
+            validation = SplitOfRun(path, "val", device=runs.device)
+            thresholds_of_run(validation, runs.console, all_scores=variant.thresholds == "all_scores")
+        found = evaluate_run(SplitOfRun(path, split, device=runs.device), runs.console, variant.flip)
         write_text(file, json.dumps({"metrics": found, "parts": found.get("parts", {})}, indent=2) + "\n")
     return {"folder": str(path)} | _kept(_read(file), sweep, variant)
 

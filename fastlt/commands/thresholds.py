@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from rich.console import Console
 
 from fastlt import config as run_config
 from fastlt import distributed
+from fastlt.commands.runs import SplitOfRun
 from fastlt.errors import UserError
 from fastlt.evaluate.annotation import annotation_metrics, chosen
 from fastlt.evaluate.probability import probabilities
@@ -16,33 +15,24 @@ from fastlt.evaluate.thresholds import DEFAULT, FILE, GRID, Thresholds, fit
 from fastlt.report.tables import annotation_table, thresholds_table
 from fastlt.train.cross_fit import held_out_scores
 from fastlt.train.display import Display
-from fastlt.train.run_folder import RunFolder
 from fastlt.train.trained import Trained
 
 
-def fit_thresholds(
-    folder: RunFolder,
-    split: str,
-    data: Path | None,
-    all_scores: bool,
-    folds: int | None,
-    which: str | None,
-    device: str | None,
-    console: Console,
-) -> dict:
+def fit_thresholds(what: SplitOfRun, console: Console, all_scores: bool, folds: int | None) -> dict:
     """Fits a threshold to every label, keeps them in the run, prints and returns what came of it."""
-    with distributed.join(device) as ranks:
+    folder = what.folder
+    with distributed.join(what.device) as ranks:
         display = Display(console, quiet=not ranks.is_first)
-        trained = Trained.load(folder, ranks, which)
+        trained = Trained.load(folder, ranks, what.checkpoint)
         if not trained.data.multi_label:
             raise UserError(f"{folder.path} has one label an image: the likeliest is given, whatever its probability")
-        root = data or trained.config.data.path
+        root = what.data or trained.config.data.path
         if folds:
             config, _ = run_config.load(str(folder.config))
             scores, labels = held_out_scores(config, root, folds, folder.path / "cross_fit", ranks, display)
         else:
-            with trained.open_split(split, data) as records:
-                scores, rows = trained.scores(records, display.ticker(split))
+            with trained.open_split(what.split, what.data) as records:
+                scores, rows = trained.scores(records, display.ticker(what.split))
                 labels = records.labels(rows)
         chances = probabilities(scores, multi_label=True)
         fitted = fit(chances, labels, None if all_scores else GRID)
@@ -50,7 +40,7 @@ def fit_thresholds(
             "checkpoint": trained.checkpoint.name,
             "step": trained.step,
             "data": str(root),
-            "split": split,
+            "split": what.split,
             "folds": folds,
             "images": len(labels),
             "candidates": "all probabilities" if all_scores else GRID.tolist(),

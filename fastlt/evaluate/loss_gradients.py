@@ -47,10 +47,14 @@ def _gradient(loss: Loss, x: float, labels: torch.Tensor, classes: int) -> float
 
 
 def _loss(config: LossConfig, classes: int) -> tuple[Loss, bool]:
-    """The loss and whether it takes several labels an image, as it does if it can."""
+    """The loss and whether it takes several labels an image, as it does if it can.
+
+    For one that needs attributes, the classes are the values of one.
+    """
     names = [f"class {number}" for number in range(classes)]
+    attribute = {"attribute": list(range(classes))}
     several, one = (
-        TrainingSet("even", "", names, [_COUNT] * classes, {}, multi_label, classes * _COUNT)
+        TrainingSet("even", "", names, [_COUNT] * classes, {}, multi_label, classes * _COUNT, attribute)
         for multi_label in (True, False)
     )
     try:

@@ -5,7 +5,6 @@ Wang et al., "Contrastive Learning based Hybrid Networks for Long-Tailed Image C
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from typing import Annotated
 
@@ -17,6 +16,7 @@ from fastlt import losses
 from fastlt.batch import Batch, StreamSpec
 from fastlt.config import LossSection, MethodConfig, Positive, StreamConfig, TrainingStream
 from fastlt.errors import UserError
+from fastlt.methods import _parabola
 from fastlt.methods.base import Method
 from fastlt.models.projection import Projection, feature_size
 from fastlt.ops.checks import wide
@@ -54,7 +54,7 @@ class Hybrid(Method):
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         projected, logits = self._both_branches(batch.images["contrastive"], batch.images["classifier"])
-        alpha = contrastive_share(progress, self.whole_epochs)
+        alpha = _parabola.falling(progress, self.whole_epochs)
         contrastive = self.contrast(projected, batch.labels["contrastive"].repeat(self.views))
         classification = self.loss(logits, batch.labels["classifier"], progress)
         return {"contrastive": alpha * contrastive, "classification": (1 - alpha) * classification}
@@ -76,22 +76,6 @@ class Hybrid(Method):
         contrastive_maps, classifier_maps = maps.split([len(maps) - len(classifier), len(classifier)])
         projected = self.projection(self.model.forward_head(contrastive_maps, pre_logits=True))
         return projected.to(wide(projected.dtype)), self.model.forward_head(classifier_maps)
-
-
-def contrastive_share(progress: Progress, whole_epochs: bool) -> float:
-    """alpha = 1 - (T / T_max)^2 (section 3.1), T the epoch: 1 at first, falling, and above 0 to the last step.
-
-    Of whole epochs, T counts those that are complete and T_max those that the run begins.
-    """
-    if not whole_epochs:
-        return 1 - (progress.step / progress.steps) ** 2
-    last = progress.epochs * (progress.steps - 1) / progress.steps  # where the last step begins
-    return 1 - (_complete(progress.epoch) / (_complete(last) + 1)) ** 2
-
-
-def _complete(epoch: float) -> int:
-    """Complete epochs; a whole number of them may come a rounding error short."""
-    return math.floor(epoch + 1e-9)
 
 
 def _check_labels(name: str, data: TrainingSet) -> None:

@@ -37,11 +37,14 @@ class Method(nn.Module, ABC):
 
     A method is made of its file's `Options`, a network and the training set. What is state but no parameter (a prior,
     class weights that follow from data) is a buffer; what another run gives and never learns is no part of the state.
+
+    From the first step of a second stage on, streams are their `then`, the schedule begins anew, and validation looks
+    for the best checkpoint, which the first stage cannot leave.
     """
 
     streams: dict[str, StreamSpec]
     epoch_of: str  # the stream whose epochs are the run's
-    second_stage: float | None = None  # share of the run after which streams are their `then`, the schedule begins anew
+    second_stage: float | None = None  # share of the run after which it begins
     idle_parameters = False  # whether some parameters that learn get no gradient in some steps
 
     @abstractmethod
@@ -66,7 +69,7 @@ class Method(nn.Module, ABC):
         """Called whenever training begins or goes on: opens what is no part of the state, such as a frozen teacher."""
 
     def choose(self, measure: Callable[[], dict]) -> None:
-        """Called after the last step, where there is a validation split: sets what is chosen by it.
+        """Called before each measurement of the validation split: sets what is chosen by it.
 
         `measure` gives the metrics of that split as `fastlt.evaluate.metrics.evaluate` does.
         """

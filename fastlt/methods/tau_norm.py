@@ -30,8 +30,8 @@ class Options(MethodConfig):
 class TauNormalisation(Method):
     """Plain training; the score of class c is w_c . f / |w_c|^tau, equation 9, without the bias, as in the paper.
 
-    `tau` is chosen after the last step among 0, 0.1, ... 1 as the one with the highest mean of the classes' accuracies
-    on the validation split, the smallest of equals.
+    `tau` is chosen whenever the validation split is measured, among 0, 0.1, ... 1, as the one with the highest mean of
+    the classes' accuracies there, the smallest of equals.
     """
 
     def __init__(self, options: Options, model: nn.Module, data: TrainingSet) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastlt import hashing
+from fastlt import distributed, hashing
 from fastlt.config import RunConfig
 from fastlt.data.build import build
 from fastlt.data.longtail import Recipe
@@ -45,9 +45,11 @@ def held_out_scores(
 def _train_on(
     ids: frozenset[str], config: RunConfig, data: Path, part: Path, ranks: Ranks, display: Display
 ) -> Trained:
-    source = open_source("shards", data, overlap="keep")
-    build(source, part / "data", Recipe("ids", ids=ids))
     own = config.model_copy(update={"data": config.data.model_copy(update={"path": part / "data"})})
     folder = RunFolder(part / "run")
-    train(own, folder, ranks, folder.last.exists(), display, [])
+    begun = folder.last.exists()
+    if ranks.is_first:
+        build(open_source("shards", data, overlap="keep"), part / "data", Recipe("ids", ids=ids))
+    distributed.barrier()
+    train(own, folder, ranks, begun, display, [])
     return Trained.load(folder, ranks)

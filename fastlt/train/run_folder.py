@@ -43,6 +43,11 @@ class RunFolder:
         if not self.last.exists():
             raise UserError(f"{self.path} has no checkpoint to go on from; begin with fastlt train RECIPE --out")
 
+    def check_finished(self) -> None:
+        """Raises UserError if the run has not come to its end."""
+        if not self.summary.exists():
+            raise UserError(f"{self.path} is not finished; go on with fastlt train --resume --out {self.path}")
+
     def create(self, config: RunConfig, changes: list[str]) -> None:
         """Begins a run here. Raises UserError if the folder holds one already, or cannot be written."""
         self.check_free()
@@ -69,7 +74,9 @@ class RunFolder:
             file.write(json.dumps(row) + "\n")
 
     def forget_after(self, step: int) -> None:
-        """Drops the metrics after `step`, which a resumed run writes again; a torn last line goes too."""
+        """Drops the metrics after `step` and the summary, which a resumed run writes again; a torn last line too."""
+        with disk_errors(self.summary):
+            self.summary.unlink(missing_ok=True)
         if self.metrics.exists():
             kept = [line for line in self.metrics.read_text(encoding="utf-8").splitlines() if _step(line) <= step]
             write_text(self.metrics, "".join(line + "\n" for line in kept))

@@ -268,14 +268,17 @@ class Trainer:
             self.display.row(row)
 
     def _validate(self) -> None:
-        if self.step == self.steps:
-            self.method.choose(lambda: self.measure(self.validation, "validation"))
+        self.method.choose(lambda: self.measure(self.validation, "validation"))
         found = self.measure(self.validation, "validation")
         self._write({"step": self.step, "split": "val"} | headline(found))
         name = "mAP" if self.data.multi_label else "top1"
-        if self.best is None or found[name] > self.best["value"]:
+        if self._in_last_stage() and (self.best is None or found[name] > self.best["value"]):
             self.best = {"step": self.step, "metric": name, "value": found[name]}
             self._save_to(self.folder.best)
+
+    def _in_last_stage(self) -> bool:
+        """Whether a step of it has been done: what an earlier stage left is not what the method came to."""
+        return self.method.second_stage is None or self.step > self.stage_border
 
     def measure(self, records: ShardSet, title: str) -> dict:
         """The metrics of a split with the averaged weights where there are any."""

@@ -46,7 +46,7 @@ def test_asymmetric_in_which_a_negative_below_the_margin_is_not_pulled_at_all(re
     assert not negative[P <= 0.05].any() and negative[P > 0.06].all()
 
 
-@pytest.mark.parametrize("name", ["lsep", "cross_entropy"])
+@pytest.mark.parametrize("name", ["lsep", "cross_entropy", "attribute_cross_entropy"])
 def test_a_loss_that_compares_classes_is_drawn_against_one_of_logit_zero(name):
     positive, negative = gradients(name)
     close(positive, P - 1)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.losses.inputs import EXTREMES, many_labels
+from tests.losses.inputs import many_labels
 from tests.losses.made import BEGINNING, made_loss
 
 
@@ -64,25 +64,8 @@ def test_the_sum_over_a_batch_is_the_average_of_what_its_parts_give():
     torch.testing.assert_close(sum(parts) / 2, loss(logits, labels))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("labels", EXTREMES)
-def test_saturated_logits_have_a_finite_loss_and_gradient(dtype, labels):
-    for sign in (80.0, -80.0):
-        logits = torch.full((2, 3), sign, dtype=dtype, requires_grad=True)
-        loss = asymmetric(logits, labels)
-        loss.backward()
-        assert loss.isfinite() and logits.grad.isfinite().all()
-
-
 def test_a_hopeless_positive_still_has_its_whole_gradient():
     """log(max(p, 1e-8)) would have none from x = -18 on."""
     logits = torch.full((1, 1), -80.0, requires_grad=True)
     asymmetric(logits, torch.ones((1, 1), dtype=torch.int8)).backward()
     assert logits.grad.item() == -1
-
-
-def test_an_empty_batch_is_no_loss():
-    logits = torch.zeros(0, 3, requires_grad=True)
-    loss = asymmetric(logits, torch.empty((0, 3), dtype=torch.int8))
-    loss.backward()
-    assert loss.item() == 0

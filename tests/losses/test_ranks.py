@@ -27,6 +27,7 @@ CASES = {
     "asymmetric, mean": ("asymmetric", {}, many_labels),
     "asymmetric, sum": ("asymmetric", {"reduction": "sum"}, many_labels),
     "lsep": ("lsep", {}, many_labels),
+    "distribution_balanced": ("distribution_balanced", {}, many_labels),
     "attribute_cross_entropy": (
         "attribute_cross_entropy",
         {"attributes": {"one": [0, 1, 2], "other": [3, 4, 5]}},

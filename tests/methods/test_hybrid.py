@@ -10,7 +10,7 @@ from fastlt import config as run_config
 from fastlt import ops
 from fastlt.config import StreamConfig
 from fastlt.errors import UserError
-from fastlt.methods._hybrid import contrastive_share
+from fastlt.methods import _parabola
 from fastlt.progress import Progress
 from fastlt.train.optim import parameter_groups
 from tests.methods.hybrid_made import CLASSES, HALFWAY, batch_of, made
@@ -115,7 +115,7 @@ class TestAlpha:
 
     def share(self, step, steps=100, steps_per_epoch=10.0, whole_epochs=True):
         now = Progress(step, steps, step / steps_per_epoch, steps / steps_per_epoch)
-        return contrastive_share(now, whole_epochs)
+        return _parabola.falling(now, whole_epochs)
 
     @pytest.mark.parametrize("step, alpha", [(0, 1.0), (9, 1.0), (10, 0.99), (55, 0.75), (90, 0.19), (99, 0.19)])
     def test_falls_once_an_epoch_by_default(self, step, alpha):

@@ -106,9 +106,16 @@ def trains(config, path):
     assert 0 <= measured["top1"] <= 1
 
 
-@pytest.mark.parametrize("recipe", ["cifar10_lt/hybrid_sc", "cifar10_lt/hybrid_psc", "cifar100_lt/hybrid_psc"])
-def test_the_recipes_of_cifar_train(small_cifar, tmp_path, recipe):
-    config, _ = run_config.load(recipe, [f"data.path={small_cifar}", *SMALLER, "model.backbone=cifar_resnet20"])
+@pytest.mark.parametrize(
+    "recipe, backbone",
+    [
+        ("cifar10_lt/hybrid_sc", "cifar_resnet20"),
+        ("cifar10_lt/hybrid_psc", "cifar_resnet20"),
+        ("cifar100_lt/hybrid_psc", "cifar_resnet34"),
+    ],
+)
+def test_the_recipes_of_cifar_train(small_cifar, tmp_path, recipe, backbone):
+    config, _ = run_config.load(recipe, [f"data.path={small_cifar}", *SMALLER, f"model.backbone={backbone}"])
     trains(config, tmp_path / "run")
 
 

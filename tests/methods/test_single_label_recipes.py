@@ -12,6 +12,7 @@ from tests.train.test_trainer import run
 METHODS = ("erm", "bsce", "dive", "ldam", "ldam_drw", "focal", "logit_adjustment", "crt", "tau_norm")
 COUNTS = {"train": (12, 6, 3, 1), "val": (1, 1, 1, 1), "test": (2, 2, 2, 2)}
 SMALLER = ("train.batch=8", "train.steps=5", "train.precision=fp32", "data.threads=1")
+BOTH_STAGES = "method.first_share=0.5"  # of five steps
 LARGE = (*SMALLER, "pipeline.size=32", "evaluate_pipeline.size=32", "model.backbone=resnet10t")
 
 
@@ -55,6 +56,8 @@ def trains(path, name, method, data):
     more = []
     if method == "dive":
         more = [f"method.teacher={trained(path / 'teacher', f'{name}/bsce', data, *LARGE)}"]
+    if method == "crt":
+        more = [BOTH_STAGES]
     trained(path / "run", f"{name}/{method}", data, *LARGE, *more)
 
 
@@ -78,7 +81,8 @@ def test_every_recipe_of_cifar_trains(data, tmp_path, name):
         more = f"method.teacher={teacher}"
         trained(tmp_path / f"dive{kind}", f"{name}/dive{kind}", data["imagenet_lt"], *small, more)
     for method in ("erm", "erm_bsm", *METHODS[3:]):
-        trained(tmp_path / method, f"{name}/{method}", data["imagenet_lt"], *small)
+        more = [BOTH_STAGES] if method == "crt" else []
+        trained(tmp_path / method, f"{name}/{method}", data["imagenet_lt"], *small, *more)
 
 
 @pytest.mark.parametrize("name", ["cifar10_lt", "cifar100_lt"])

@@ -24,6 +24,7 @@ from tests.train.test_trainer import (
     begin,
     config_of,
     ranks_run,
+    rows,
     run,
     trained_without_waiting,
     weights,
@@ -122,11 +123,17 @@ class TestClassifierRetraining:
         assert border == 3 * config.train.batch
         assert_equal_runs(run(tmp_path / "run", config, resume=True)[0], whole)
 
-    def test_the_learning_rate_begins_anew_at_the_border(self, whole):
-        import json
+    def test_the_best_checkpoint_is_of_the_second_stage_however_good_the_first_was(self, digits, tmp_path, monkeypatch):
+        monkeypatch.setattr(Trainer, "measure", lambda self, *_: {"top1": 1 - self.step / 10})
+        config = config_of(digits, *self.CONFIG, "train.evaluate_every=0.01", recipe="digits/crt")
+        folder, summary = run(tmp_path / "run", config)
+        measured = [row["step"] for row in rows(folder) if row.get("split") == "val"]
+        assert measured == [1, 2, 3, 4, 5, 6]
+        assert checkpoint.load(folder.best)["step"] == summary["best"]["step"] == 4
+        assert Trained.load(folder, ALONE).method.retrained
 
-        rows = [json.loads(line) for line in whole.metrics.read_text().splitlines()]
-        rates = [row["lr"] for row in rows if "lr" in row]
+    def test_the_learning_rate_begins_anew_at_the_border(self, whole):
+        rates = [row["lr"] for row in rows(whole) if "lr" in row]
         assert rates[:3] == rates[3:] and rates[0] > rates[1] > rates[2]
 
     def test_the_features_are_those_of_the_border_and_the_new_classifier_learned(self, digits, whole, tmp_path):
@@ -187,6 +194,18 @@ class TestTauNormalisation:
 
         method.choose(measure)
         assert float(method.tau) == pytest.approx(0.6)
+
+    def test_each_measurement_of_validation_is_at_the_tau_that_it_chose(self, digits, tmp_path, monkeypatch):
+        monkeypatch.setattr(tau_norm, "_mean_accuracy", lambda found: found["top1"])
+        monkeypatch.setattr(
+            Trainer, "measure", lambda self, *_: {"top1": 1 - abs(self.step / 10 - self.method.tau.item())}
+        )
+        config = config_of(digits, "train.steps=3", "train.evaluate_every=0.01", recipe="digits/tau_norm")
+        folder, summary = run(tmp_path / "run", config)
+        measured = [row["top1"] for row in rows(folder) if row.get("split") == "val"]
+        assert measured == pytest.approx([1, 1, 1])
+        best = checkpoint.load(folder.best)
+        assert float(best["model"]["tau"]) == pytest.approx(best["step"] / 10)
 
     def test_a_given_tau_is_kept(self):
         method = tau_method(tau=0.3)
