@@ -2,8 +2,9 @@
 Visual Recognition", CVPR 2020.
 
 A branch sees a uniform stream, the other a reversed one, in which rare classes come most. Training moves from the
-first to the second by alpha = 1 - (T / T_max)^2: their logits are mixed, and so are the losses of their labels
-(equations 1 to 3 and 5). With several labels an image the loss is binary cross-entropy, as in Guo & Wang, CVPR 2021.
+first to the second by alpha = 1 - (T / T_max)^2, T the epoch: their logits are mixed, and so are the losses of their
+labels (equations 1 to 3 and 5). With several labels an image the loss is binary cross-entropy, as in Guo & Wang, CVPR
+2021.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from fastlt import losses
 from fastlt.batch import Batch, StreamSpec
 from fastlt.config import LossSection, MethodConfig, StreamConfig, TrainingStream
+from fastlt.methods import _parabola
 from fastlt.methods.base import Method
 from fastlt.models.averaging import mean_logits
 from fastlt.models.two_branch import TwoBranch
@@ -24,6 +26,7 @@ class Options(MethodConfig):
     name: str = "bbn"
     loss: LossSection = "auto"
     reversed: TrainingStream = StreamConfig(sampling="reversed")
+    whole_epochs: bool = True  # alpha falls once an epoch, as in the authors' code; false: at every step
 
 
 class BBN(Method):
@@ -35,6 +38,7 @@ class BBN(Method):
         self.epoch_of = "uniform"
         self.network = TwoBranch(model, list(self.streams))
         self.loss = losses.build(options.loss, data)
+        self.whole_epochs = options.whole_epochs
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """alpha E(z, y of uniform) and (1 - alpha) E(z, y of reversed), z = alpha z_uniform + (1 - alpha) z_reversed.
@@ -43,7 +47,7 @@ class BBN(Method):
         """
         shared = self.network.bottom(torch.cat([batch.images[name] for name in self.streams])).chunk(2)
         parts = [branch(part) for branch, part in zip(self.network.branches.values(), shared, strict=True)]
-        share = alpha(progress)
+        share = _parabola.falling(progress, self.whole_epochs)
         mixed = share * parts[0] + (1 - share) * parts[1]
         weights = {"uniform": share, "reversed": 1 - share}
         return {name: weight * self.loss(mixed, batch.labels[name], progress) for name, weight in weights.items()}
@@ -55,8 +59,3 @@ class BBN(Method):
         """Both branches count half (section 4.4), and each alone."""
         scores = {name: self.loss.scores(value).float() for name, value in self.network(images).items()}
         return mean_logits(scores.values()), scores
-
-
-def alpha(progress: Progress) -> float:
-    """1 - (T / T_max)^2: from 1 at the beginning to 0 at the end."""
-    return 1 - (progress.step / progress.steps) ** 2

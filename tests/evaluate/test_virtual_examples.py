@@ -1,5 +1,6 @@
 """Virtual examples: counted on pictures that are not augmented, and the rule that reads a temperature off them."""
 
+import io
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
 from fastlt.cli import commands
 from fastlt.data.shards import ShardSet
@@ -24,15 +26,25 @@ TEMPERATURES = [1.0, 4.0, 20.0]
 @pytest.fixture(scope="module")
 def teacher(digits, tmp_path_factory):
     """A short run whose training pictures are much augmented."""
-    config = config_of(digits, "train.steps=4", "pipeline.cutout=12", recipe="digits/bsce")
+    config = config_of(digits, "train.steps=4", "pipeline.size=32", "pipeline.cutout=24", recipe="digits/bsce")
     return run(tmp_path_factory.mktemp("teacher") / "run", config)[0]
+
+
+def scores_of_pictures(trained, records):
+    """What the network makes of every picture as it lies in the data set, read with Pillow."""
+    stored = records.read(range(len(records)))
+    pixels = np.stack([np.asarray(Image.open(io.BytesIO(each)).convert("RGB")) for each in stored]) / 255
+    shown = trained.config.pipeline
+    images = torch.from_numpy((pixels - shown.mean) / shown.std).float().permute(0, 3, 1, 2)
+    with torch.no_grad():
+        return trained.method.predict(images).numpy()
 
 
 @pytest.fixture(scope="module")
 def found(digits, teacher):
     trained = Trained.load(teacher, ALONE)
     with ShardSet(digits / "train") as records:
-        scores, _ = trained.scores(records)
+        scores = scores_of_pictures(trained, records)
         counted = virtual_examples(trained.method, records, trained.config, ALONE, trained.data, TEMPERATURES)
     return counted, scores
 
@@ -41,7 +53,7 @@ def test_they_are_the_sums_of_the_teachers_softmax_over_the_plain_training_image
     counted, scores = found
     for row, temperature in zip(counted.examples, TEMPERATURES, strict=True):
         expected = torch.from_numpy(scores).double().div(temperature).softmax(1).sum(0)
-        np.testing.assert_allclose(row, expected, rtol=1e-6)
+        np.testing.assert_allclose(row, expected, rtol=1e-4)
 
 
 def test_at_every_temperature_they_are_as_many_as_the_images_and_a_higher_one_is_flatter(found):

@@ -6,21 +6,21 @@ from torch import nn
 
 from fastlt.batch import Batch
 from fastlt.config import ModelConfig
-from fastlt.methods.bbn import BBN, Options, alpha
+from fastlt.methods.bbn import BBN, Options
 from fastlt.models import backbones
 from fastlt.progress import Progress, TrainingSet
 
 CLASSES = 4
 
 
-def at(step, steps=10):
-    return Progress(step, steps, step / 5, steps / 5)
+def at(step, steps=10, steps_per_epoch=1):
+    return Progress(step, steps, step / steps_per_epoch, steps / steps_per_epoch)
 
 
-def method(multi_label=True):
+def method(multi_label=True, **options):
     torch.manual_seed(0)
     data = TrainingSet("made", "0", list("abcd"), [60, 20, 5, 1], {}, multi_label, images=80)
-    made = BBN(Options(), backbones.create(ModelConfig(backbone="cifar_resnet20"), CLASSES), data).double()
+    made = BBN(Options(**options), backbones.create(ModelConfig(backbone="cifar_resnet20"), CLASSES), data).double()
     with torch.no_grad():
         made.network.branches["reversed"].network.fc.weight.normal_()  # so that the branches differ
     return made
@@ -35,9 +35,22 @@ def batch_of(multi_label=True, size=5):
     return Batch(images, {n: torch.randint(high, shape, generator=generator).to(kind) for n in names}, {}, {})
 
 
-@pytest.mark.parametrize(("step", "share"), [(0, 1.0), (1, 0.99), (5, 0.75), (10, 0.0)])
-def test_alpha_is_a_parabola_from_one_to_zero(step, share):
-    assert alpha(at(step)) == pytest.approx(share)
+def share_of(made, progress):
+    """alpha, from losses that weigh alike: the two streams show the same pictures."""
+    batch = batch_of()
+    same = Batch(batch.images, dict.fromkeys(batch.labels, batch.labels["uniform"]), {}, {})
+    terms = made.eval()(same, progress)
+    return (terms["uniform"] / (terms["uniform"] + terms["reversed"])).item()
+
+
+@pytest.mark.parametrize(("step", "share"), [(0, 1.0), (4, 1.0), (5, 0.96), (9, 0.96), (10, 0.84), (24, 0.36)])
+def test_alpha_falls_along_a_parabola_once_an_epoch(step, share):
+    assert share_of(method(), at(step, 25, steps_per_epoch=5)) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(("step", "share"), [(0, 1.0), (5, 0.96), (6, 0.9424), (24, 0.0784)])
+def test_or_at_every_step(step, share):
+    assert share_of(method(whole_epochs=False), at(step, 25, steps_per_epoch=5)) == pytest.approx(share)
 
 
 @pytest.mark.parametrize("multi_label", [True, False])

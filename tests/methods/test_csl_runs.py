@@ -10,6 +10,7 @@ from rich.console import Console
 
 from fastlt import class_prior
 from fastlt.commands.runs import prior_of_runs
+from fastlt.commands.training import train_config
 from fastlt.data.build import build
 from fastlt.data.partial import Hiding
 from fastlt.data.shards import ShardSet
@@ -33,11 +34,17 @@ def hidden(tmp_path_factory):
     return out
 
 
+def finished(path, config):
+    """A run with its summary, as the command leaves it."""
+    train_config(config, [], RunFolder(path), False, "cpu", SILENT)
+    return RunFolder(path)
+
+
 @pytest.fixture(scope="module")
 def ignoring(hidden, tmp_path_factory):
     """A run of the ignore mode, with its prior."""
     config = config_of(hidden, "train.steps=6", "method.mode=ignore", recipe=RECIPE)
-    folder, _ = run(tmp_path_factory.mktemp("ignoring") / "run", config)
+    folder = finished(tmp_path_factory.mktemp("ignoring") / "run", config)
     prior_of_runs([folder.path], None, None, "cpu", SILENT)
     return folder
 
@@ -68,8 +75,32 @@ def test_several_runs_are_ranked_beside_the_annotations_and_the_labels_that_were
 
 
 def test_data_of_one_label_an_image_has_no_prior(digits, tmp_path):
-    folder, _ = run(tmp_path / "run", config_of(digits, "train.steps=1", recipe="digits/csl"))
+    folder = finished(tmp_path / "run", config_of(digits, "train.steps=1", recipe="digits/csl"))
     with pytest.raises(UserError, match="each image has one label"):
+        prior_of_runs([folder.path], None, None, "cpu", SILENT)
+
+
+def test_a_run_that_was_stopped_has_no_prior_until_it_is_finished(hidden, tmp_path):
+    config = config_of(hidden, "train.steps=2", "method.mode=ignore", recipe=RECIPE)
+    folder = begin(tmp_path / "run", config)
+    with Trainer.open(config, folder, ALONE, Display(quiet=True)) as trainer:
+        trainer.run(until=1)
+        trainer.save()
+    with pytest.raises(UserError, match="run is not finished; go on with fastlt train --resume --out"):
+        prior_of_runs([folder.path], None, None, "cpu", SILENT)
+    assert not (folder.path / "prior.json").exists()
+    train_config(config, [], folder, True, "cpu", SILENT)
+    assert prior_of_runs([folder.path], None, None, "cpu", SILENT)["priors"]
+
+
+def test_a_finished_run_that_was_made_longer_is_none_any_more(hidden, tmp_path):
+    settings = ("method.mode=ignore", "schedule.name=constant")
+    folder = finished(tmp_path / "run", config_of(hidden, "train.steps=1", *settings, recipe=RECIPE))
+    longer = config_of(hidden, "train.steps=3", *settings, recipe=RECIPE)
+    with Trainer.open(longer, folder, ALONE, Display(quiet=True), resume=True) as trainer:
+        trainer.restore(checkpoint.load(folder.last))
+        trainer.run(until=2)
+    with pytest.raises(UserError, match="is not finished"):
         prior_of_runs([folder.path], None, None, "cpu", SILENT)
 
 

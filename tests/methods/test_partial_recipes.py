@@ -6,7 +6,7 @@ import json
 import pytest
 from rich.console import Console
 
-from fastlt.commands.runs import evaluate_run, predict_files, train_run
+from fastlt.commands.runs import SplitOfRun, evaluate_run, predict_files, train_run
 from fastlt.data.build import build
 from fastlt.data.partial import Hiding
 from fastlt.data.sources import open_source
@@ -146,7 +146,7 @@ def test_attributes_are_learned_measured_and_written_back_into_the_columns_of_th
     found = trained(recipe, tmp_path, SMALL)
     by_attribute = found["metrics"]["attributes"]
     assert list(by_attribute) == ["neck", "sleeve_length", "pattern"]
-    measured = evaluate_run(tmp_path / "run", "test", None, None, "cpu", SILENT)
+    measured = evaluate_run(SplitOfRun(tmp_path / "run", "test", device="cpu"), SILENT)
     assert (
         measured["attributes"]
         == by_attribute
