@@ -237,9 +237,9 @@ def _cpp_units(compiler: list[str], torch: Torch) -> list[Unit]:
     version = _answer(*compiler, "--version")
     common = [*compiler, "-std=c++20", *HIDDEN, *DEFINES, *_includes(torch), _renamed(torch)]
     fast = KERNEL_FLAGS if "clang" in version else [*KERNEL_FLAGS, *GCC_KERNEL_FLAGS]
-    kernels = Path("csrc/cpu/kernels.cc")
     units = [
         Unit(f"{_name(kernels)}-{isa}", kernels, [*common, *fast, f"-DFASTLT_ISA={isa}", *flags], version)
+        for kernels in _sources("cpu/*.cc")
         for isa, flags in INSTRUCTION_SETS.items()
     ]
     return units + [Unit(_name(source), source, [*common, "-O2"], version) for source in _sources("*.cpp", "cpu/*.cpp")]

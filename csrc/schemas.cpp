@@ -49,6 +49,10 @@ FASTLT_DEFINE(FASTLT_LIBRARY, m) {
       "supervised_contrastive_backward(Tensor upstream, Tensor features, Tensor labels, float temperature, "
       "int reduction) -> Tensor");
 #ifndef FASTLT_SIM
+  m.def(
+      "pictures_to_batch(Tensor(a!) batch, Tensor[] pictures, Tensor windows, Tensor? offsets, Tensor? mirrored, "
+      "Tensor? upside_down, Tensor? color_matrices, Tensor? color_shifts, Tensor? erased, float[] scale, "
+      "float[] shift) -> ()");
   m.def("instruction_set(int wanted) -> int");
 #endif
 }

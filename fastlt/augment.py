@@ -3,6 +3,9 @@
 A recipe is a module of two functions. `parameters(config, key, positions, shapes)` draws, in numpy, all that is random
 about a batch; `graph(config, pictures, parameters, device, encoding, half)` says in DALI operators what is done with
 it. The graph itself holds nothing random, so a picture depends on (key, position) alone.
+
+`ONE_PASS = True` in a recipe says that its graph is decode, resize, border and `options` in that order and nothing else.
+Then, on the CPU, fastlt.one_pass does what the graph says, from the same parameters, several times as fast.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ class Recipe(Protocol):
     def parameters(
         self, config: PipelineConfig, key: int, positions: np.ndarray, shapes: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """What the graph needs, by name, each float32 or int32 with B rows; the names depend on the config alone.
+        """All that is drawn, by name, each float32 or int32 with B rows; the names depend on the config alone.
 
         positions: int64 [B], places in the stream. shapes: int32 [B, 2], height and width after EXIF orientation.
         """
@@ -43,7 +46,7 @@ class Recipe(Protocol):
         """DataNode of the pictures [size, size, 3], normalised, float32 or (half) float16, on `device`.
 
         pictures: DataNode of encoded files (uint8 [bytes]) or raw pictures (uint8 [H, W, 3]); parameters: DataNodes
-        on the CPU, one for each array of `parameters`.
+        on the CPU, one for each array of `parameters` and of `resize.border_parameters`.
         """
 
 

@@ -9,60 +9,89 @@ from typing import Literal
 import numpy as np
 
 from fastlt import augment
+from fastlt.augmentation import policies, resize
 from fastlt.config import PipelineConfig
 from fastlt.errors import UserError
+from fastlt.prefetch import Fed
+
+Device = Literal["cpu", "gpu"]
+Encoding = Literal["encoded", "raw"]
+Source = Callable[[int], Fed]  # of the number of a batch, from 0
 
 
-def build(
-    config: PipelineConfig,
-    batch: int,
-    encoding: Literal["encoded", "raw"],
-    device: Literal["cpu", "gpu"],
-    device_id: int | None,
-    threads: int,
-    prefetch: int,
-    source: Callable,
-    half: bool = False,
-):
-    """A `nvidia.dali.Pipeline` whose `run()[0]` is one batch [batch, size, size, 3].
+class Graph:
+    """A recipe's whole graph in DALI: on a GPU, and on a CPU that has no compiled library.
 
-    `source(info)` is called with a `nvidia.dali.types.BatchInfo` for every batch and returns
-    [pictures, parameter, parameter ...], the parameters in the order of their sorted names. With `device_id` None and
-    device "gpu" the pipeline can be defined and serialised on a machine without a GPU, not run.
+    With `device_id` None and device "gpu" `pipeline` can be defined and serialised on a machine without a GPU, not run.
     """
-    dali = _dali()
-    recipe = augment.load(config.name)
-    kinds = parameter_dtypes(config)
-    types = {"int32": dali.types.INT32, "float32": dali.types.FLOAT}
 
-    def define():
-        pictures, *rest = dali.fn.external_source(
-            source=source,
-            num_outputs=1 + len(kinds),
-            batch=True,
-            batch_info=True,
-            dtype=[dali.types.UINT8, *[types[kind] for kind in kinds.values()]],
-            layout=["HWC" if encoding == "raw" else "", *[""] * len(kinds)],
-        )
-        parameters = {name: rest[place] for place, name in enumerate(kinds)}
-        return recipe.graph(config, pictures, parameters, device, encoding, half)
+    def __init__(
+        self,
+        config: PipelineConfig,
+        batch: int,
+        encoding: Encoding,
+        device: Device,
+        device_id: int | None,
+        threads: int,
+        prefetch: int,
+        source: Source,
+        half: bool = False,
+    ) -> None:
+        recipe = augment.load(config.name)
 
-    # Conditionals rewrite the code of the graph; only the policies choose among operators and need them.
-    make = dali.pipeline_def(define, enable_conditionals=bool(config.rand_augment or config.auto_augment))
-    return make(
-        batch_size=batch,
-        num_threads=threads,
-        device_id=device_id,
-        prefetch_queue_depth=prefetch,
-        exec_dynamic=True,  # an output owns its memory, so that it may outlive the batches after it
-    )
+        def define(pictures, parameters):
+            return recipe.graph(config, pictures, parameters, device, encoding, half)
+
+        def fed(iteration: int) -> tuple[list, dict[str, np.ndarray]]:
+            given = source(iteration)
+            return given.pictures, _with_border(given.drawn, config.size)
+
+        settings = {"batch_size": batch, "device_id": device_id, "num_threads": threads}
+        layout = "HWC" if encoding == "raw" else ""
+        kinds = parameter_dtypes(config)
+        self.pipeline = _pipeline(define, fed, kinds, layout, settings, prefetch, _has_policy(config))
+
+    def run(self, *cuda_stream):
+        """The next batch, a torch tensor [B, size, size, 3] on the device."""
+        return to_torch(self.pipeline.run(*cuda_stream)[0])
 
 
 def parameter_dtypes(config: PipelineConfig) -> dict[str, str]:
-    """Name and dtype of what the recipe draws, sorted by name; they are the same for every batch."""
+    """Name and dtype of what the recipe's graph is fed, sorted by name; they are the same for every batch."""
     one = np.zeros(1, np.int64), np.full((1, 2), config.size, np.int32)
-    drawn = augment.load(config.name).parameters(config, 0, *one)
-    return {name: drawn[name].dtype.name for name in sorted(drawn)}
+    return _dtypes(_with_border(augment.load(config.name).parameters(config, 0, *one), config.size))
+
+
+def decoder(batch: int, threads: int, prefetch: int, source: Source):
+    """A pipeline whose `run()[0]` is the window of each encoded picture, uint8 [h, w, 3], on the CPU."""
+
+    def define(pictures, parameters):
+        return resize.decode(pictures, parameters, "cpu", "encoded")
+
+    def fed(iteration: int) -> tuple[list, dict[str, np.ndarray]]:
+        given = source(iteration)
+        return given.pictures, {name: given.drawn[name] for name in names}
+
+    names = dict.fromkeys(("window_shape", "window_start"), "int32")
+    return _pipeline(define, fed, names, "", {"batch_size": batch, "device_id": None, "num_threads": threads}, prefetch)
+
+
+def policy(config: PipelineConfig, batch: int, threads: int, source: Callable[[int], tuple[list, dict]]):
+    """A pipeline whose `run()[0]` is what the policy of `config` makes of pictures uint8 [size, size, 3], on the CPU.
+
+    `source` returns the pictures of a batch and all that was drawn for them.
+    """
+
+    def define(pictures, parameters):
+        return policies.apply(config, pictures, parameters)
+
+    def fed(iteration: int) -> tuple[list, dict[str, np.ndarray]]:
+        pictures, drawn = source(iteration)
+        return pictures, {name: drawn[name] for name in names}
+
+    names = dict.fromkeys(("policy_magnitude", "policy_operation", "policy_sign"), "int32")
+    settings = {"batch_size": batch, "device_id": None, "num_threads": threads}
+    return _pipeline(define, fed, names, "HWC", settings, prefetch=1, conditionals=True)
 
 
 def to_torch(output):
@@ -88,6 +117,45 @@ def decodes(record: np.ndarray, encoding: str, device: str = "cpu", device_id: i
     except RuntimeError:
         return False
     return True
+
+
+def _pipeline(define, fed, kinds: dict[str, str], layout: str, settings: dict, prefetch: int, conditionals=False):
+    """A `nvidia.dali.Pipeline` of `define(pictures, {name: DataNode})`, fed with pictures and arrays by name."""
+    dali = _dali()
+    types = {"int32": dali.types.INT32, "float32": dali.types.FLOAT}
+    kinds = dict(sorted(kinds.items()))
+
+    def source(info) -> list:
+        pictures, arrays = fed(info.iteration)
+        return [pictures, *(arrays[name] for name in kinds)]
+
+    def graph():
+        pictures, *rest = dali.fn.external_source(
+            source=source,
+            num_outputs=1 + len(kinds),
+            batch=True,
+            batch_info=True,
+            dtype=[dali.types.UINT8, *[types[kind] for kind in kinds.values()]],
+            layout=[layout, *[""] * len(kinds)],
+        )
+        return define(pictures, {name: rest[place] for place, name in enumerate(kinds)})
+
+    # Conditionals rewrite the code of the graph; only the policies choose among operators and need them.
+    make = dali.pipeline_def(graph, enable_conditionals=conditionals)
+    # Dynamic: an output owns its memory, so that it may outlive the batches after it.
+    return make(**settings, prefetch_queue_depth=prefetch, exec_dynamic=True)
+
+
+def _has_policy(config: PipelineConfig) -> bool:
+    return bool(config.rand_augment or config.auto_augment)
+
+
+def _with_border(drawn: dict[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
+    return drawn | resize.border_parameters(drawn["window_shape"], size)
+
+
+def _dtypes(arrays: dict[str, np.ndarray]) -> dict[str, str]:
+    return {name: arrays[name].dtype.name for name in sorted(arrays)}
 
 
 def _dali() -> ModuleType:

@@ -1,8 +1,9 @@
 """Shards + streams + augmentation + a DALI graph -> Batch.
 
 fastlt owns order, length and epochs; DALI never sees an end. For every step a producer thread reads the records and
-draws the augmentation parameters ahead; DALI decodes and augments them in its own threads. What a step holds is a pure
-function of (seed, step, bad images), so nothing here has a state that a checkpoint must keep but those two.
+draws the augmentation parameters ahead. On a GPU, DALI decodes and augments them in its own threads; on the CPU it
+decodes, and a second thread ends the way with the compiled operator, ahead too. What a step holds is a pure function of
+(seed, step, bad images), so nothing here has a state that a checkpoint must keep but those two.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from fastlt import augment, dali, hashing, streams
+from fastlt import augment, dali, hashing, one_pass, streams
 from fastlt.batch import Batch, StreamSpec
 from fastlt.config import DataConfig, PipelineConfig
 from fastlt.errors import UserError
-from fastlt.prefetch import Feed, Prepared, Window
+from fastlt.prefetch import Fed, Feed, Prepared, Window
 from fastlt.replacement import Replacement
 
 
@@ -60,7 +61,7 @@ class Part:
 class Loader:
     """An endless iterator of `Batch` from step 0 or where `seek` says; a context manager that leaves no thread behind.
 
-    Streams and views that share a graph are concatenated into one DALI pipeline and split as views of its output.
+    Streams and views that share a graph are concatenated into one batch of it and split as views of its output.
     """
 
     def __init__(
@@ -82,8 +83,9 @@ class Loader:
         in_order = all(spec.stream.sampling == "sequential" for spec in specs.values())  # evaluation: any stands in
         self.replacement = Replacement(records, members, data.max_bad_images, within_class=not in_order)
         self.step = 0
-        self._pipelines: list = []
-        self._window: Window | None = None
+        self._running: list[dali.Graph | one_pass.OnePass] = []
+        self._window: Window[Prepared] | None = None
+        self._ahead: Window[list[torch.Tensor]] | None = None  # on the CPU
 
     def epoch_length(self, name: str) -> int:
         """Positions of one epoch of the stream `name`."""
@@ -114,14 +116,15 @@ class Loader:
             if self._window is None:
                 self._start()
             try:
-                outputs = [pipeline.run(*self._cuda_stream())[0] for pipeline in self._pipelines]
+                outputs = self._ahead.get(self.step) if self._ahead else self._run(self.step)
                 break
             except RuntimeError as error:
                 self._set_aside_bad_images(error)
         prepared = self._window.get(self.step)
         batch = self._assemble(prepared, outputs)
         self.step += 1
-        self._window.drop_before(self.step)
+        for window in filter(None, (self._ahead, self._window)):
+            window.drop_before(self.step)
         return batch
 
     def seek(self, step: int, bad_images: set[int]) -> None:
@@ -132,33 +135,35 @@ class Loader:
 
     def close(self) -> None:
         """Ends the threads; a later `next` starts them again at the present step."""
-        window, self._window = self._window, None
-        self._pipelines = []
+        ahead, self._ahead, window, self._window = self._ahead, None, self._window, None
+        if ahead is not None:
+            ahead.close()  # first, for it still asks the graphs, and these the window
+        self._running = []
         if window is not None:
             window.close()
 
     def _start(self) -> None:
-        first = self.step
-        self._window = Window(self._prepare, first, depth=self.data.prefetch + 2)
+        first, prefetch = self.step, self.data.prefetch
+        on_cpu = self.place.device.type == "cpu"
+        held = 3 * prefetch if on_cpu else prefetch  # batches that are ready, in the operator's way, and in DALI's
+        self._window = Window(self._prepare, first, depth=held + 2, name="fastlt-loader")
         threads = max(1, (self.data.threads or _own_cores()) // len(self.graphs))
-        window = self._window
         for number, (config, parts) in enumerate(self.graphs):
-            feed = Feed(window, number, first)
-            self._pipelines.append(self._pipeline(config, self._rows(parts), threads, feed))
+            feed = Feed(self._window, number, first)
+            self._running.append(self._graph(config, self._rows(parts), threads, feed))
+        if on_cpu:
+            self._ahead = Window(self._run, first, depth=prefetch, name="fastlt-pictures")
 
-    def _pipeline(self, config: PipelineConfig, batch: int, threads: int, feed):
+    def _graph(self, config: PipelineConfig, batch: int, threads: int, feed: Feed) -> dali.Graph | one_pass.OnePass:
+        encoding, prefetch, half = self.records.encoding, self.data.prefetch, self.place.half
         device, device_id = self._dali_device()
-        return dali.build(
-            config,
-            batch=batch,
-            encoding=self.records.encoding,
-            device=device,
-            device_id=device_id,
-            threads=threads,
-            prefetch=self.data.prefetch,
-            source=feed,
-            half=self.place.half,
-        )
+        if device == "cpu" and one_pass.serves(config):
+            return one_pass.OnePass(config, batch, encoding, threads, prefetch, feed, half)
+        return dali.Graph(config, batch, encoding, device, device_id, threads, prefetch, feed, half)
+
+    def _run(self, step: int) -> list[torch.Tensor]:
+        """The pictures of the next step, of each graph [rows, size, size, 3]; `step` says which that is."""
+        return [graph.run(*self._cuda_stream()) for graph in self._running]
 
     def _rows(self, parts: list[Part]) -> int:
         return sum(len(part.view_keys) * part.batch // self.place.ranks for part in parts)
@@ -172,8 +177,8 @@ class Loader:
         inputs = [self._inputs(config, parts, position, index) for config, parts in self.graphs]
         return Prepared(inputs, position, index)
 
-    def _inputs(self, config, parts: list[Part], position, index) -> list:
-        """[pictures, parameter, parameter ...]: the views of each stream one after the other."""
+    def _inputs(self, config, parts: list[Part], position, index) -> Fed:
+        """The views of each stream one after the other."""
         pictures: list[np.ndarray] = []
         drawn: list[dict[str, np.ndarray]] = []
         module = augment.load(config.name)
@@ -183,12 +188,12 @@ class Loader:
             for key in part.view_keys:
                 pictures += rows
                 drawn.append(module.parameters(config, key, position[part.name], shapes))
-        return [pictures, *(np.concatenate([d[name] for d in drawn]) for name in sorted(drawn[0]))]
+        return Fed(pictures, {name: np.concatenate([d[name] for d in drawn]) for name in drawn[0]})
 
-    def _assemble(self, prepared: Prepared, outputs: list) -> Batch:
+    def _assemble(self, prepared: Prepared, outputs: list[torch.Tensor]) -> Batch:
         images = {}
         for (_, parts), output in zip(self.graphs, outputs, strict=True):
-            pixels = dali.to_torch(output).permute(0, 3, 1, 2)  # channels-last memory, no copy
+            pixels = output.permute(0, 3, 1, 2)  # channels-last memory, no copy
             sizes = [len(part.view_keys) * part.batch // self.place.ranks for part in parts]
             for part, rows in zip(parts, pixels.split(sizes), strict=True):
                 images[part.name] = rows if part.spec.views == 1 else rows.unflatten(0, (part.spec.views, -1))
@@ -219,13 +224,13 @@ class Loader:
         return ("gpu", device.index) if device.type == "cuda" else ("cpu", None)
 
     def _set_aside_bad_images(self, error: RuntimeError) -> None:
-        """Finds the pictures of this step that DALI cannot decode, and begins the step again without them."""
+        """Finds the pictures of this step that do not decode, and begins the step again without them."""
         prepared = self._window.get(self.step)
         shown = np.unique(np.concatenate(list(prepared.index.values())))
         self.close()
         bad = [int(i) for i in shown if not self._decodes(int(i))]
         if not bad:
-            raise UserError(f"DALI failed on step {self.step}: {str(error).strip().splitlines()[0]}") from error
+            raise UserError(f"loading step {self.step} failed: {str(error).strip().splitlines()[0]}") from error
         self.replacement.set_aside(bad)
 
 

@@ -1,37 +1,48 @@
-"""The host side of the steps to come, prepared by one thread ahead of their use."""
+"""The steps to come, prepared by a thread ahead of their use."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Fed:
+    """What a graph makes one batch of: B pictures as they are stored, and what its recipe drew for them, by name."""
+
+    pictures: list[np.ndarray]
+    drawn: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The host side of one step: for each graph what DALI is fed, and for each stream what it shows."""
+    """The host side of one step: for each graph what it is fed, and for each stream what it shows."""
 
-    inputs: list[list]
+    inputs: list[Fed]
     position: dict[str, np.ndarray]
     index: dict[str, np.ndarray]
 
 
-class Window:
+class Window(Generic[T]):
     """The steps prepared ahead of their use, filled by one thread and bounded in number."""
 
-    def __init__(self, prepare: Callable[[int], Prepared], start: int, depth: int) -> None:
+    def __init__(self, prepare: Callable[[int], T], start: int, depth: int, name: str) -> None:
         self._prepare, self._next, self._depth = prepare, start, depth
         self._oldest = start
-        self._ready: dict[int, Prepared] = {}
+        self._ready: dict[int, T] = {}
         self._error: BaseException | None = None
         self._open = True
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._fill, name="fastlt-loader", daemon=True)
+        self._thread = threading.Thread(target=self._fill, name=name, daemon=True)
         self._thread.start()
 
-    def get(self, step: int) -> Prepared:
+    def get(self, step: int) -> T:
         """Waits until `step` is there. Raises what preparing it raised."""
         with self._changed:
             self._changed.wait_for(lambda: step in self._ready or self._error)
@@ -72,10 +83,10 @@ class Window:
 
 
 class Feed:
-    """What DALI calls for the inputs of one graph, batch after batch."""
+    """What a graph calls for the inputs of its batches, which it counts from 0."""
 
-    def __init__(self, window: Window, graph: int, start: int) -> None:
+    def __init__(self, window: Window[Prepared], graph: int, start: int) -> None:
         self.window, self.graph, self.start = window, graph, start
 
-    def __call__(self, info) -> list:
-        return self.window.get(self.start + info.iteration).inputs[self.graph]
+    def __call__(self, iteration: int) -> Fed:
+        return self.window.get(self.start + iteration).inputs[self.graph]

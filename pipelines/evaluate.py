@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from fastlt.augmentation import options, resize, windows
 
+ONE_PASS = True
+
 
 def parameters(config, key, positions, shapes):
     centre = config.resize == "crop"
     window = windows.centre_square(shapes, config.crop_share) if centre else windows.whole(shapes)
-    return resize.parameters(window, config.size)
+    return resize.parameters(window)
 
 
 def graph(config, pictures, parameters, device, encoding, half=False):

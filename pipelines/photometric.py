@@ -13,6 +13,7 @@ import numpy as np
 from fastlt.augmentation import color, options, resize, windows
 from fastlt.augmentation.draws import Draws
 
+ONE_PASS = True
 SHORTEST_SIDE = 0.8
 RATIO = (0.5, 2.0)  # width / height
 BRIGHTNESS = 32.0  # of 255
@@ -24,7 +25,7 @@ ORDERS = np.array([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1,
 def parameters(config, key, positions, shapes):
     draws = Draws(key, positions)
     window = windows.random_sides(draws, shapes, SHORTEST_SIDE, RATIO)
-    return {**resize.parameters(window, config.size), **options.parameters(config, draws, distortion(draws))}
+    return {**resize.parameters(window), **options.parameters(config, draws, distortion(draws))}
 
 
 def distortion(draws: Draws) -> color.ColorMap:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from fastlt.augmentation import options, resize, windows
 from fastlt.augmentation.draws import Draws
 
+ONE_PASS = True
+
 
 def parameters(config, key, positions, shapes):
     draws = Draws(key, positions)
     window = windows.random_resized(draws, shapes, config.scale, config.ratio)
-    return {**resize.parameters(window, config.size), **options.parameters(config, draws)}
+    return {**resize.parameters(window), **options.parameters(config, draws)}
 
 
 def graph(config, pictures, parameters, device, encoding, half=False):

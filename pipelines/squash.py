@@ -5,10 +5,12 @@ from __future__ import annotations
 from fastlt.augmentation import options, resize, windows
 from fastlt.augmentation.draws import Draws
 
+ONE_PASS = True
+
 
 def parameters(config, key, positions, shapes):
     draws = Draws(key, positions)
-    return {**resize.parameters(windows.whole(shapes), config.size), **options.parameters(config, draws)}
+    return {**resize.parameters(windows.whole(shapes)), **options.parameters(config, draws)}
 
 
 def graph(config, pictures, parameters, device, encoding, half=False):

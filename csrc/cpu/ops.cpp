@@ -11,6 +11,7 @@
 
 #include "../contrastive.h"
 #include "kernels.h"
+#include "pictures.h"
 
 namespace fastlt {
 namespace {
@@ -34,15 +35,15 @@ int best_instruction_set() {
 #endif
   return 0;
 }
-std::atomic<int>& instruction_set_in_use() {
+std::atomic<int>& chosen_instruction_set() {
   static std::atomic<int> in_use{best_instruction_set()};
   return in_use;
 }
-const Kernels& kernels() { return *AVAILABLE[instruction_set_in_use()]; }
+const Kernels& kernels() { return *AVAILABLE[chosen_instruction_set()]; }
 
 int64_t instruction_set(int64_t wanted) {
-  if (wanted >= 0 && wanted <= best_instruction_set()) instruction_set_in_use() = (int)wanted;
-  return instruction_set_in_use();
+  if (wanted >= 0 && wanted <= best_instruction_set()) chosen_instruction_set() = (int)wanted;
+  return chosen_instruction_set();
 }
 
 Storage storage_of(ScalarType type) {
@@ -515,6 +516,9 @@ Tensor supervised_contrastive_backward(const Tensor& upstream, const Tensor& fea
 }
 
 }  // namespace
+
+int instruction_set_in_use() { return chosen_instruction_set(); }
+
 }  // namespace fastlt
 
 STABLE_TORCH_LIBRARY_IMPL(fastlt, CPU, m) {

@@ -1,4 +1,6 @@
-"""Decoding a window of a picture and resizing it as Pillow does: bilinear with antialiasing, within 2/255.
+"""Decoding a window of a picture and resizing it as Pillow does, in DALI: bilinear with antialiasing, within 2/255.
+
+This is the resize of the GPU, and of a CPU without the compiled library; with it, fastlt.one_pass resizes.
 
 DALI and Pillow weigh the same pixels by the same triangle; they differ where the triangle reaches over the border,
 which is on the outermost ring of a picture made smaller. There DALI repeats the border pixel (off by up to 16/255 on
@@ -13,15 +15,19 @@ from collections.abc import Mapping
 import numpy as np
 
 
-def parameters(window: np.ndarray, size: int) -> dict[str, np.ndarray]:
-    """What `decode` and `resize` need to show windows (int32 [B, 4]: top, left, height, width) at size x size."""
-    sides = np.ascontiguousarray(window[:, 2:])
+def parameters(window: np.ndarray) -> dict[str, np.ndarray]:
+    """What a recipe draws to show windows (int32 [B, 4]: top, left, height, width)."""
+    start, shape = window[:, :2], window[:, 2:]  # DALI takes dense arrays only
+    return {"window_start": np.ascontiguousarray(start), "window_shape": np.ascontiguousarray(shape)}
+
+
+def border_parameters(sides: np.ndarray, size: int) -> dict[str, np.ndarray]:
+    """What `resize` needs besides, for windows of `sides` (int32 [B, 2]: height, width) resized to size x size."""
     margin = _margin(sides, size)
     gain = _edge_gain(sides, size)
     return {
-        "window_start": np.ascontiguousarray(window[:, :2]),  # DALI takes dense arrays only
-        "window_shape": sides,
-        **border_parameters("margin", -margin, sides + 2 * margin),
+        "margin_start": -margin,
+        "margin_shape": sides + 2 * margin,
         "inner_start": margin.astype(np.float32),
         "inner_end": (margin + sides).astype(np.float32),
         "row_gain": _ring(gain[:, 0], size)[:, :, None, None],
@@ -44,9 +50,8 @@ def resize(image, parameters: Mapping, size: int, device: str):
     """DataNode float32 [size, size, 3] in 0..255, of uint8 [h, w, 3]."""
     from nvidia.dali import fn, types
 
-    margin = parameters["margin_start"], parameters["margin_shape"], parameters["margin_result"]
     resized = fn.resize(
-        with_border(image, *margin),
+        with_border(image, parameters["margin_start"], parameters["margin_shape"]),
         size=[size, size],
         roi_start=parameters["inner_start"],
         roi_end=parameters["inner_end"],
@@ -59,23 +64,18 @@ def resize(image, parameters: Mapping, size: int, device: str):
     return resized * (rows * columns)
 
 
-def border_parameters(name: str, start: np.ndarray, shape: np.ndarray) -> dict[str, np.ndarray]:
-    """What `with_border` needs for windows that start at `start` and have `shape`, int32 [B, 2] of rows and columns."""
-    numbers = np.array([1, 3], np.int32)  # the picture seen as rows of 3 * width numbers
-    result = np.concatenate([shape, np.full_like(shape[:, :1], 3)], axis=1)
-    return {f"{name}_start": start * numbers, f"{name}_shape": shape * numbers, f"{name}_result": result}
-
-
-def with_border(image, start, shape, result):
+def with_border(image, start, shape):
     """DataNode [h, w, 3] of a window that may reach over the border of the picture, where it is zero.
 
-    Done in two dimensions, rows of 3 * width numbers, where DALI pads twice as fast as in three.
+    `start` and `shape`: int32 DataNodes of rows and columns. Done in two dimensions, rows of 3 * width numbers, where
+    DALI pads twice as fast as in three.
     """
-    from nvidia.dali import fn
+    from nvidia.dali import fn, types
 
+    numbers = types.Constant(np.array([1, 3], np.int32))
     rows = fn.reshape(image, rel_shape=[1, -1], layout="HW")
-    rows = fn.slice(rows, start=start, shape=shape, axis_names="HW", out_of_bounds_policy="pad")
-    return fn.reshape(rows, shape=result, layout="HWC")
+    rows = fn.slice(rows, start=start * numbers, shape=shape * numbers, axis_names="HW", out_of_bounds_policy="pad")
+    return fn.reshape(rows, shape=fn.cat(shape, types.Constant(np.array([3], np.int32))), layout="HWC")
 
 
 def _margin(sides: np.ndarray, size: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-WATCHED = ["-g1", "-O1", "-fsanitize=address"]  # two or three minutes of compiling for each instruction set
+WATCHED = ["-g1", "-O1", "-fsanitize=address"]  # some minutes of compiling for the losses, half a minute for pictures
 
 
 def native_build():
@@ -22,24 +22,39 @@ def native_build():
     return module
 
 
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+each_instruction_set = pytest.mark.parametrize("instruction_set", ["baseline", "avx2", "avx512"])
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
-@pytest.mark.parametrize("instruction_set", ["baseline", "avx2", "avx512"])
+@needs_compiler
+@each_instruction_set
 def test_every_kernel_stays_within_its_arrays(instruction_set, tmp_path):
+    assert watched_runs(instruction_set, "kernels", "cpu_bounds.cpp", tmp_path) > 2000
+
+
+@pytest.mark.slow
+@needs_compiler
+@each_instruction_set
+def test_every_picture_is_read_and_written_within_its_arrays(instruction_set, tmp_path):
+    assert watched_runs(instruction_set, "picture_kernels", "picture_bounds.cpp", tmp_path) > 10000
+
+
+def watched_runs(instruction_set: str, kernels: str, program: str, folder: Path) -> int:
+    """Builds the program and the kernels that it runs, under the sanitizer; how many runs it says there were."""
     flags = native_build().INSTRUCTION_SETS.get(instruction_set)
     if flags is None or not runs_here(flags):
         pytest.skip(f"this processor has no {instruction_set}")
     common = ["g++", "-std=c++20", "-Wno-psabi", *WATCHED, *flags]
-    kernels, program = tmp_path / "kernels.o", tmp_path / "program"
-    subprocess.run(
-        [*common, f"-DFASTLT_ISA={instruction_set}", "-c", ROOT / "csrc/cpu/kernels.cc", "-o", kernels], check=True
-    )
-    source = Path(__file__).with_name("cpu_bounds.cpp")
-    subprocess.run([*common, f"-DKERNELS=kernels_{instruction_set}", source, kernels, "-o", program], check=True)
-    done = subprocess.run([program], capture_output=True, text=True)
+    compiled, built = folder / "kernels.o", folder / "program"
+    source = ROOT / f"csrc/cpu/{kernels}.cc"
+    subprocess.run([*common, f"-DFASTLT_ISA={instruction_set}", "-c", source, "-o", compiled], check=True)
+    main = Path(__file__).with_name(program)
+    subprocess.run([*common, f"-DKERNELS={kernels}_{instruction_set}", main, compiled, "-o", built], check=True)
+    done = subprocess.run([built], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout.split()[0]) > 2000
+    return int(done.stdout.split()[0])
 
 
 def runs_here(flags: list[str]) -> bool:

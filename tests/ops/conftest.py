@@ -107,6 +107,12 @@ def compiled(request):
     yield from serving(request)
 
 
+@pytest.fixture(params=INSTRUCTION_SETS)
+def instruction_set(request):
+    """For operators of the CPU alone."""
+    yield from serving(request)
+
+
 @pytest.fixture(params=["native", "simulated"])
 def registered(request):
     """The libraries, whatever the instruction set."""

@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from fastlt import augment, dali
+from fastlt import augment, dali, one_pass
 from fastlt.config import PipelineConfig
+from fastlt.prefetch import Fed
 
 ALL_OPTIONS = {
     "vertical_flip": 0.5,
@@ -53,19 +54,27 @@ def run(
     threads: int = 1,
     prefetch: int = 1,
     half: bool = False,
+    form: str = "operator",
+    encoding: str = "raw",
 ) -> np.ndarray:
-    """float [B, size, size, 3]: what the recipe makes of raw pictures at their positions, in batches of `batch`."""
+    """float [B, size, size, 3]: what the recipe makes of pictures at their positions, in batches of `batch`.
+
+    form: "graph" for DALI's whole graph, "operator" for one pass of the compiled operator where there is one.
+    """
     batch = batch or len(pictures)
     positions = np.arange(len(pictures)) if positions is None else positions
     parts = [slice(start, start + batch) for start in range(0, len(pictures), batch)]
 
-    def source(info):
-        part = parts[info.iteration % len(parts)]
+    def source(iteration):
+        part = parts[iteration % len(parts)]
         drawn = augment.load(config.name).parameters(config, key, positions[part], shapes_of(pictures[part]))
-        return [pictures[part], *(drawn[name] for name in sorted(drawn))]
+        return Fed(pictures[part] if encoding == "raw" else [encoded(p, "PNG") for p in pictures[part]], drawn)
 
-    pipeline = dali.build(config, batch, "raw", "cpu", None, threads, prefetch, source, half)
-    outputs = [dali.to_torch(pipeline.run()[0]) for _ in parts]
+    if form == "operator" and one_pass.serves(config):
+        graph = one_pass.OnePass(config, batch, encoding, threads, prefetch, source, half)
+    else:
+        graph = dali.Graph(config, batch, encoding, "cpu", None, threads, prefetch, source, half)
+    outputs = [graph.run() for _ in parts]
     return np.concatenate([output.numpy() for output in outputs])
 
 
@@ -91,8 +100,12 @@ class Operator:
 
 def gpu_operators(config: PipelineConfig, encoding: str, half: bool = False) -> list[Operator]:
     """The operators of the GPU form, defined and serialised without a GPU."""
-    pipeline = dali.build(config, 4, encoding, "gpu", None, 1, 2, lambda info: [], half)
-    return operators(pipeline.serialize())
+    return operators(whole_graph(config, encoding, "gpu", half).serialize())
+
+
+def whole_graph(config: PipelineConfig, encoding: str, device: str, half: bool = False):
+    """The pipeline, to be looked at, not run."""
+    return dali.Graph(config, 4, encoding, device, None, 1, 2, lambda iteration: Fed([], {}), half).pipeline
 
 
 def operators(serialized: bytes) -> list[Operator]:

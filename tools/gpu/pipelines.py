@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
-from fastlt import augment, dali
+from fastlt import augment, dali, one_pass
 from fastlt.config import PipelineConfig
+from fastlt.prefetch import Fed
 
 from .part import Part, main
 
@@ -71,12 +72,15 @@ def _levels(config: PipelineConfig, pictures: list[np.ndarray], encoding: str, d
     drawn = augment.load(config.name).parameters(config, 1, np.arange(len(pictures)), shapes)
     given = pictures if encoding == "raw" else [_jpeg(picture) for picture in pictures]
 
-    def source(info):
-        return [given, *(drawn[name] for name in sorted(drawn))]
+    def source(iteration):
+        return Fed(given, drawn)
 
-    index = 0 if device == "gpu" else None
-    pipeline = dali.build(config, len(pictures), encoding, device, index, 2, 1, source)
-    images = dali.to_torch(pipeline.run()[0]).cpu().numpy()
+    if device == "cpu" and one_pass.serves(config):  # as the loader chooses
+        graph = one_pass.OnePass(config, len(pictures), encoding, 2, 1, source)
+    else:
+        index = 0 if device == "gpu" else None
+        graph = dali.Graph(config, len(pictures), encoding, device, index, 2, 1, source)
+    images = graph.run().cpu().numpy()
     return 255 * (images.astype(np.float64) * config.std + config.mean)
 
 

@@ -1,0 +1,192 @@
+// pictures_to_batch: decoded pictures of any sizes into one batch, cut, resized, flipped, coloured and normalised in one
+// pass over each.
+//
+// The resize is Pillow's BILINEAR: a triangle, as wide as a source pixel where a side grows and as an output pixel where
+// it shrinks, cut off at the border of the window and scaled up again there (Pillow, src/libImaging/Resample.c). Each
+// thread takes the next picture that is left; none depends on another, nor the result on the number of threads.
+#include <array>
+#include <atomic>
+#include <vector>
+
+#include "../arguments.h"
+#include "axis_table.h"
+
+namespace fastlt {
+namespace {
+
+const char* const OP = "pictures_to_batch";
+
+const PictureKernels* const AVAILABLE[] = {
+    &picture_kernels_baseline,
+#if FASTLT_X86
+    &picture_kernels_avx2,
+    &picture_kernels_avx512,
+#endif
+};
+
+// ---- arguments
+
+Tensor check_rows(const char* name, const Tensor& x, ScalarType type, const char* shape,
+                  std::initializer_list<int64_t> sizes) {
+  bool fits = x.scalar_type() == type && x.dim() == (int64_t)sizes.size();
+  int64_t d = 0;
+  for (int64_t size : sizes) fits = fits && x.size(d++) == size;
+  require(fits && !x.is_cuda(), OP, ": ", name, " must be ", type == ScalarType::Int ? "int32 " : "float32 ", shape,
+          ", one row for each picture");
+  return as_contiguous(x);
+}
+std::optional<Tensor> check_rows(const char* name, const std::optional<Tensor>& x, ScalarType type, const char* shape,
+                                 std::initializer_list<int64_t> sizes) {
+  if (!x) return {};
+  return check_rows(name, *x, type, shape, sizes);
+}
+
+PictureStorage storage_of_batch(const Tensor& batch) {
+  switch (batch.scalar_type()) {
+    case ScalarType::Float: return PICTURE_FLOAT32;
+    case ScalarType::BFloat16: return PICTURE_BFLOAT16;
+    case ScalarType::Half: return PICTURE_FLOAT16;
+    case ScalarType::Byte: return PICTURE_UINT8;
+    default: require(false, OP, ": batch must be float32, bfloat16, float16 or uint8");
+  }
+  return PICTURE_STORAGES;
+}
+
+// Rows may lie apart; pixels may not.
+Tensor check_picture(const Tensor& x, int64_t i) {
+  require(x.scalar_type() == ScalarType::Byte && x.dim() == 3 && x.size(2) == 3 && !x.is_cuda(), OP, ": picture ", i,
+          " must be uint8 [height, width, 3] on the CPU");
+  const bool dense = x.size(0) == 0 || x.size(1) == 0 || (x.stride(2) == 1 && x.stride(1) == 3);
+  return dense ? x : torch::stable::contiguous(x);
+}
+
+using Three = std::array<float, 3>;
+Three three(const char* name, const std::vector<double>& values) {
+  require(values.size() == 3, OP, ": ", name, " must be three numbers, one for each channel, not ", values.size());
+  return {(float)values[0], (float)values[1], (float)values[2]};
+}
+
+struct Call {
+  Tensor batch;
+  std::vector<Tensor> pictures;
+  Tensor windows;
+  std::optional<Tensor> offsets, mirrored, upside_down, matrices, shifts, erased;
+  Three scale, shift;
+  PictureStorage storage;
+  int64_t count, height, width;
+
+  // Null, or the row of picture i.
+  template <class R>
+  static const R* row(const std::optional<Tensor>& x, int64_t i, int64_t size) {
+    return x ? x->const_data_ptr<R>() + i * size : nullptr;
+  }
+  const int32_t* window(int64_t i) const { return windows.const_data_ptr<int32_t>() + 4 * i; }
+};
+
+void check_places(const Call& call) {
+  for (int64_t i = 0; i < call.count; ++i) {
+    const int32_t* w = call.window(i);
+    const int64_t height = call.pictures[i].size(0), width = call.pictures[i].size(1);
+    require(w[0] >= 0 && w[1] >= 0 && w[2] > 0 && w[3] > 0 && (int64_t)w[0] + w[2] <= height &&
+                (int64_t)w[1] + w[3] <= width,
+            OP, ": the window of picture ", i, " (top ", w[0], ", left ", w[1], ", height ", w[2], ", width ", w[3],
+            ") is not inside the picture of ", height, " x ", width);
+    const int32_t* e = Call::row<int32_t>(call.erased, i, 4);
+    require(!e || (e[0] >= 0 && e[1] >= 0 && e[2] >= 0 && e[3] >= 0 && (int64_t)e[0] + e[2] <= call.height &&
+                   (int64_t)e[1] + e[3] <= call.width),
+            OP, ": what is erased of picture ", i, " is not inside the batch of ", call.height, " x ", call.width);
+  }
+}
+
+// ---- a picture
+
+struct Workplace {
+  AxisTable rows, columns;
+  std::vector<float> scratch;
+};
+
+constexpr int64_t LARGE_BATCH = 1 << 22;  // bytes
+
+void set(float (&to)[2][3], const Three& scale, const Three& shift) {
+  std::copy(scale.begin(), scale.end(), to[0]);
+  std::copy(shift.begin(), shift.end(), to[1]);
+}
+
+void show(const Call& call, int64_t i, void (*kernel)(const Picture&, float*), Workplace& work) {
+  const Tensor& source = call.pictures[i];
+  const int32_t *window = call.window(i), *offset = Call::row<int32_t>(call.offsets, i, 2);
+  const int32_t *mirrored = Call::row<int32_t>(call.mirrored, i, 1);
+  const int32_t *upside_down = Call::row<int32_t>(call.upside_down, i, 1);
+  Picture p{};
+  p.pitch = source.size(0) > 1 ? source.stride(0) : 3 * source.size(1);
+  p.pixels = source.const_data_ptr<uint8_t>() + window[0] * p.pitch + 3 * (int64_t)window[1];
+  p.height = window[2], p.width = window[3];
+  p.out_height = (int32_t)call.height, p.out_width = (int32_t)call.width;
+  work.rows.make(p.height, p.out_height, offset ? offset[0] : 0, false);
+  work.columns.make(p.width, p.out_width, offset ? offset[1] : 0, mirrored && *mirrored);
+  p.rows = work.rows.axis(), p.columns = work.columns.axis();
+  p.upside_down = upside_down && *upside_down;
+  p.matrix = Call::row<float>(call.matrices, i, 9);
+  p.finish = p.matrix ? ROUNDED : AS_IT_IS;
+  set(p.after, call.scale, call.shift);
+  set(p.before, call.scale, call.shift);
+  if (p.matrix) {
+    const float* shift = Call::row<float>(call.shifts, i, 3);
+    set(p.before, {1, 1, 1}, {shift[0], shift[1], shift[2]});
+  }
+  if (const int32_t* erased = Call::row<int32_t>(call.erased, i, 4)) std::copy_n(erased, 4, p.erased);
+  const int64_t bytes = call.storage == PICTURE_FLOAT32 ? 4 : call.storage == PICTURE_UINT8 ? 1 : 2;
+  p.output = static_cast<char*>(call.batch.mutable_data_ptr()) + i * call.height * call.width * 3 * bytes;
+  p.large = call.count * call.height * call.width * 3 * bytes > LARGE_BATCH;
+  const size_t needed = scratch_floats(p.width, p.rows.taps, p.out_width);
+  if (work.scratch.size() < needed) work.scratch.resize(needed);
+  kernel(p, work.scratch.data());
+}
+
+// Fewer output pixels than this are not worth a thread.
+constexpr int64_t PIXELS_A_THREAD = 1 << 14;
+
+void pictures_to_batch(Tensor batch, std::vector<Tensor> pictures, Tensor windows, std::optional<Tensor> offsets,
+                       std::optional<Tensor> mirrored, std::optional<Tensor> upside_down,
+                       std::optional<Tensor> matrices, std::optional<Tensor> shifts, std::optional<Tensor> erased,
+                       std::vector<double> scale, std::vector<double> shift) {
+  require(batch.dim() == 4 && batch.size(3) == 3 && batch.is_contiguous() && !batch.is_cuda(), OP,
+          ": batch must be [B, height, width, 3], contiguous, on the CPU");
+  const int64_t count = batch.size(0), height = batch.size(1), width = batch.size(2);
+  require(height > 0 && width > 0 && height <= INT32_MAX / 4 && width <= INT32_MAX / 4, OP,
+          ": pictures in the batch must have a height and a width, not ", height, " x ", width);
+  require((int64_t)pictures.size() == count, OP, ": there are ", pictures.size(), " pictures for a batch of ", count);
+  require(matrices.has_value() == shifts.has_value(), OP, ": colour matrices and colour shifts come together");
+  for (int64_t i = 0; i < count; ++i) pictures[i] = check_picture(pictures[i], i);
+  const ScalarType ints = ScalarType::Int, floats = ScalarType::Float;
+  const Call call{batch,
+                  std::move(pictures),
+                  check_rows("windows", windows, ints, "[B, 4]", {count, 4}),
+                  check_rows("offsets", offsets, ints, "[B, 2]", {count, 2}),
+                  check_rows("mirrored", mirrored, ints, "[B]", {count}),
+                  check_rows("upside_down", upside_down, ints, "[B]", {count}),
+                  check_rows("color matrices", matrices, floats, "[B, 3, 3]", {count, 3, 3}),
+                  check_rows("color shifts", shifts, floats, "[B, 3]", {count, 3}),
+                  check_rows("erased", erased, ints, "[B, 4]", {count, 4}),
+                  three("scale", scale),
+                  three("shift", shift),
+                  storage_of_batch(batch),
+                  count,
+                  height,
+                  width};
+  require(call.storage != PICTURE_UINT8 || (call.scale == Three{1, 1, 1} && call.shift == Three{0, 0, 0}), OP,
+          ": a batch of uint8 is not normalised, so scale must be 1 and shift 0");
+  check_places(call);
+  const auto kernel = AVAILABLE[instruction_set_in_use()]->show[call.storage];
+  const int64_t grain = std::max<int64_t>(1, PIXELS_A_THREAD / (height * width));
+  std::atomic<int64_t> next{0};
+  torch::stable::parallel_for(0, count, grain, [&](int64_t, int64_t) {
+    Workplace work;
+    for (int64_t i; (i = next++) < count;) show(call, i, kernel, work);
+  });
+}
+
+}  // namespace
+}  // namespace fastlt
+
+STABLE_TORCH_LIBRARY_IMPL(fastlt, CPU, m) { m.impl("pictures_to_batch", TORCH_BOX(&fastlt::pictures_to_batch)); }

@@ -1,0 +1,132 @@
+"""A recipe on the CPU: DALI decodes the windows, one pass of the compiled operator does the rest.
+
+DALI's own resize and normalisation take several times as long as the decoding. Only the policies (RandAugment,
+AutoAugment) are still DALI's: then the operator resizes to whole numbers, DALI applies the policy, and a second pass of
+the operator, which resizes nothing, ends the way.
+"""
+
+from __future__ import annotations
+
+import weakref
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastlt import augment, dali
+from fastlt.config import PipelineConfig
+from fastlt.ops import pictures as operator
+from fastlt.prefetch import Fed
+
+
+def serves(config: PipelineConfig) -> bool:
+    """Whether the operator is there, and the recipe one of those that it knows all steps of."""
+    return getattr(augment.load(config.name), "ONE_PASS", False) and operator.available()
+
+
+class OnePass:
+    """Like `dali.Graph` on the CPU, within a bound that the tests state."""
+
+    def __init__(
+        self,
+        config: PipelineConfig,
+        batch: int,
+        encoding: dali.Encoding,
+        threads: int,
+        prefetch: int,
+        source: dali.Source,
+        half: bool = False,
+    ) -> None:
+        self.config, self.source = config, source
+        self._iteration = 0
+        self._decoder = dali.decoder(batch, threads, prefetch, source) if encoding == "encoded" else None
+        shape = (batch, config.size, config.size, 3)
+        self._batches = Memory(shape, torch.float16 if half else torch.float32)
+        self._squares = self._policy = None
+        if config.rand_augment or config.auto_augment:
+            self._squares = Memory(shape, torch.uint8)
+            self._policy = dali.policy(config, batch, threads, self._resized)
+
+    def run(self) -> Tensor:
+        """The next batch, [B, size, size, 3] float32 or (half) float16."""
+        fed = self.source(self._iteration)
+        batch = self._batches.take()
+        normalised = {
+            "scale": [1 / (255 * std) for std in self.config.std],
+            "shift": [-mean / std for mean, std in zip(self.config.mean, self.config.std, strict=True)],
+        }
+        if self._policy is None:
+            pictures, windows = self._pictures(fed)
+            _show(batch, pictures, windows, _placing(fed.drawn) | _finishing(fed.drawn) | normalised)
+        else:
+            squares = dali.to_torch(self._policy.run()[0])
+            windows = np.tile(np.array([0, 0, self.config.size, self.config.size], np.int32), (len(squares), 1))
+            _show(batch, list(squares), windows, _finishing(fed.drawn) | normalised)
+        self._iteration += 1
+        return batch
+
+    def _resized(self, iteration: int) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+        """What the policy begins with; it asks for batch after batch."""
+        fed = self.source(iteration)
+        squares = self._squares.take()
+        pictures, windows = self._pictures(fed)
+        _show(squares, pictures, windows, _placing(fed.drawn))
+        return list(squares.numpy()), fed.drawn
+
+    def _pictures(self, fed: Fed) -> tuple[list[Tensor], np.ndarray]:
+        """Pictures uint8 [h, w, 3], and int32 [B, 4]: the windows to show of them."""
+        start, shape = fed.drawn["window_start"], fed.drawn["window_shape"]
+        if self._decoder is None:
+            return _joined(fed.pictures), np.concatenate([start, shape], axis=1)
+        decoded = self._decoder.run()[0]
+        return [torch.from_numpy(np.asarray(window)) for window in decoded], np.pad(shape, ((0, 0), (2, 0)))
+
+
+class Memory:
+    """Tensors of one shape, in memory that is used again when nothing refers to the last tensor in it any more.
+
+    Fresh memory for a large batch costs as much time as filling it: the system clears it page by page.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        self._shape, self._dtype = shape, dtype
+        self._free: list[np.ndarray] = []
+
+    def take(self) -> Tensor:
+        """A tensor whose values are anything."""
+        array = self._free.pop() if self._free else torch.empty(self._shape, dtype=self._dtype).numpy()
+        lease = array.view()  # torch holds it as long as there is a view of the tensor
+        weakref.finalize(lease, self._free.append, array).atexit = False
+        return torch.from_numpy(lease)
+
+
+def _show(batch: Tensor, pictures: list[Tensor], windows: np.ndarray, steps: dict) -> None:
+    tensors = {
+        name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in steps.items()
+    }
+    operator.pictures_to_batch(batch, pictures, torch.from_numpy(windows), **tensors)
+
+
+def _placing(drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray | None]:
+    """What happens before a policy."""
+    return {"offsets": drawn.get("crop_start"), "upside_down": drawn.get("upside_down")}
+
+
+def _finishing(drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray | None]:
+    """What happens after it."""
+    erased = None
+    if "cutout_start" in drawn:
+        erased = np.concatenate([drawn["cutout_start"], drawn["cutout_shape"]], axis=1).astype(np.int32)
+    return {
+        "mirrored": drawn.get("mirror"),
+        "color_matrices": drawn.get("color_matrix"),
+        "color_shifts": drawn.get("color_shift"),
+        "erased": erased,
+    }
+
+
+def _joined(records: list[np.ndarray]) -> list[Tensor]:
+    """Records as tensors, which must not be of memory that is read-only."""
+    values = torch.from_numpy(np.concatenate([record.reshape(-1) for record in records]))
+    parts = values.split([record.size for record in records])
+    return [part.view(record.shape) for part, record in zip(parts, records, strict=True)]
