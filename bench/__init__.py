@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-SUBJECTS = ("loader", "losses", "build", "reader", "index")
+SUBJECTS = ("loader", "losses", "build", "reader", "feeding", "index")
 ALL = "all"
 
 

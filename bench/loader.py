@@ -8,7 +8,6 @@ that decoding sets. `vs_x` is our rate over that of x, the median over rounds.
 from __future__ import annotations
 
 import contextlib
-import os
 import statistics
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,6 +17,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from fastlt.bench import page_cache, peers
+from fastlt.bench.affinity import bound_to
 from fastlt.bench.baseline import Pictures
 from fastlt.bench.machine import usable_cores
 from fastlt.bench.peers import Setting
@@ -70,7 +70,7 @@ def _measure(setting: Setting, others: tuple[str, ...], cold: bool = False) -> l
     present = [name for name in others if name == LIMIT or not peers.missing(name)]
     files = [*_paths(setting)] if cold else []
     batches = max(1, len(setting.records) // setting.batch) if cold else BATCHES
-    with contextlib.ExitStack() as stack, _bound_to(setting.cores):
+    with contextlib.ExitStack() as stack, bound_to(setting.cores):
         flows = {name: stack.enter_context(_others_flow(name, setting)) for name in present}
         flows[OURS] = stack.enter_context(_our_flow(setting))
         lead = 2 * setting.cores + 2
@@ -159,20 +159,6 @@ def _small() -> Iterator[Setting]:
         every = np.arange(len(records))
         pictures = Pictures(arrays, records.shapes(every), records.labels(every))
         yield Setting(records, pictures, SMALL, 2 * BATCH, usable_cores(), Path(folder))
-
-
-@contextlib.contextmanager
-def _bound_to(cores: int) -> Iterator[None]:
-    """Threads and processes that begin inside run on so many cores."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    own = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(own)[:cores])
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, own)
 
 
 def _words(setting: Setting, cold: bool) -> str:

@@ -10,8 +10,8 @@ from rich.table import Table
 from fastlt.files import write_text
 from fastlt.report import plots
 
-WORDS = ("name", "op", "setting", "shape", "dtype", "checks", "form")  # that tell one case from another
-RATE, TIME = "_per_second", "ms"
+WORDS = ("name", "op", "setting", "shape", "dtype", "checks", "images")  # that tell one case from another
+RATE, TIME = "_per_second_", "_ms_"  # in the names of figures
 INK, LIMIT_INK = "#2b5c8a", "#b3423a"
 
 
@@ -77,9 +77,9 @@ def label(case: dict) -> str:
 
 def figure_of(case: dict) -> tuple[str, float] | None:
     """Name and value of a case's chief figure: its first rate, else its first time; None where it was not measured."""
-    for ending in (RATE, TIME):
+    for part in (RATE, TIME):
         for name, value in case.items():
-            if name.endswith(ending) and isinstance(value, int | float):
+            if part in f"_{name}_" and isinstance(value, int | float):
                 return name, float(value)
     return None
 

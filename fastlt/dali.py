@@ -27,7 +27,8 @@ def build(
     """A `nvidia.dali.Pipeline` whose `run()[0]` is one batch [batch, size, size, 3].
 
     `source(info)` is called with a `nvidia.dali.types.BatchInfo` for every batch and returns
-    [pictures, parameter, parameter ...], the parameters in the order of their sorted names. With `device_id` None and
+    [pictures, parameter, parameter ...], pictures as `fed` gives them or as a list of arrays, the parameters in the
+    order of their sorted names; none of it may be written to afterwards. With `device_id` None and
     device "gpu" the pipeline can be defined and serialised on a machine without a GPU, not run.
     """
     dali = _dali()
@@ -41,8 +42,9 @@ def build(
             num_outputs=1 + len(kinds),
             batch=True,
             batch_info=True,
+            no_copy=True,  # DALI holds on to the arrays until it has used them
             dtype=[dali.types.UINT8, *[types[kind] for kind in kinds.values()]],
-            layout=["HWC" if encoding == "raw" else "", *[""] * len(kinds)],
+            layout=["HWC", *[""] * len(kinds)] if encoding == "raw" else None,  # telling it costs time for each picture
         )
         parameters = {name: rest[place] for place, name in enumerate(kinds)}
         return recipe.graph(config, pictures, parameters, device, encoding, half)
@@ -63,6 +65,12 @@ def parameter_dtypes(config: PipelineConfig) -> dict[str, str]:
     one = np.zeros(1, np.int64), np.full((1, 2), config.size, np.int32)
     drawn = augment.load(config.name).parameters(config, 0, *one)
     return {name: drawn[name].dtype.name for name in sorted(drawn)}
+
+
+def fed(pictures: list[np.ndarray]):
+    """What DALI takes a batch of pictures as without a copy, and in a third of the time that a list of arrays costs."""
+    tensors = _dali().tensors
+    return tensors.TensorListCPU([tensors.TensorCPU(picture) for picture in pictures], contiguous=False)
 
 
 def to_torch(output):

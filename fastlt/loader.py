@@ -183,7 +183,7 @@ class Loader:
             for key in part.view_keys:
                 pictures += rows
                 drawn.append(module.parameters(config, key, position[part.name], shapes))
-        return [pictures, *(np.concatenate([d[name] for d in drawn]) for name in sorted(drawn[0]))]
+        return [dali.fed(pictures), *(np.concatenate([d[name] for d in drawn]) for name in sorted(drawn[0]))]
 
     def _assemble(self, prepared: Prepared, outputs: list) -> Batch:
         images = {}
