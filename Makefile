@@ -16,7 +16,7 @@ help:
 	@echo "make test      the tests, without the slow ones"
 	@echo "make test-all  all the tests"
 	@echo "make lint      ruff"
-	@echo "make bench     time the shard reader, the loader, a large index, the losses, building"
+	@echo "make bench     time every part side by side with its plain counterpart, into bench-results"
 	@echo "make install   only make the virtual environment $(VENV) and install into it"
 	@echo "make gpu-check on a machine with an NVIDIA GPU: everything there is to check and to time on it"
 	@echo "make clean     remove what tests and builds left behind; $(VENV), data and runs stay"
@@ -36,11 +36,7 @@ lint: $(INSTALLED)
 	$(BIN)/python -m ruff check .
 
 bench: machine $(INSTALLED)
-	$(BIN)/python -m fastlt bench reader
-	$(BIN)/python -m fastlt bench loader
-	$(BIN)/python -m fastlt bench index
-	$(BIN)/python -m fastlt bench losses
-	$(BIN)/python -m fastlt bench build
+	$(BIN)/python -m fastlt bench all --out bench-results
 
 gpu-check: $(INSTALLED)
 	$(BIN)/python tools/gpu_check.py --out gpu-check

@@ -1,4 +1,8 @@
-"""What is timed, side by side with its plain counterpart in one run. Installed as `fastlt.bench`."""
+"""What is timed, side by side with its plain counterpart in one run. Installed as `fastlt.bench`.
+
+A subject is a module with `cases(data) -> list[dict]` and perhaps `summary(cases) -> dict`. A case is what its row of
+the table shows: words, figures, and in `samples` (units per second) or `samples_ms` every single measurement.
+"""
 
 from __future__ import annotations
 
@@ -6,36 +10,35 @@ import importlib
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
-SUBJECTS = ("reader", "loader", "index", "losses", "build")
+SUBJECTS = ("loader", "losses", "build", "reader", "feeding", "index")
+ALL = "all"
 
 
 def run(subject: str, data: Path | None, console: Console) -> dict:
-    """Times one of SUBJECTS and prints its cases; returns {"machine", "cases": [{"name", ...figures}], ...summary}."""
+    """Times one of SUBJECTS, or all, and prints its cases.
+
+    Gives {"subject", "machine", "cases": [{"name", ...figures}], ...summary}; of all, {"subject", "machine",
+    "subjects": {name: the same without machine}}.
+    """
     from fastlt.bench.machine import describe_machine
+
+    machine = describe_machine()
+    if subject != ALL:
+        return {"subject": subject, "machine": machine, **_one(subject, data, console)}
+    return {"subject": ALL, "machine": machine, "subjects": {name: _one(name, data, console) for name in SUBJECTS}}
+
+
+def by_subject(found: dict) -> dict[str, dict]:
+    """The cases of what `run` gave, or of its JSON, for each subject."""
+    return found["subjects"] if found["subject"] == ALL else {found["subject"]: found}
+
+
+def _one(subject: str, data: Path | None, console: Console) -> dict:
+    from fastlt.bench.tables import table
 
     module = importlib.import_module(f"fastlt.bench.{subject}")
     cases = module.cases(data)
     summary = module.summary(cases) if hasattr(module, "summary") else {}
-    found = {"subject": subject, "machine": describe_machine(), "cases": cases, **summary}
-    console.print(_table(subject, cases))
-    return found
-
-
-def _table(subject: str, cases: list[dict]) -> Table:
-    """A column for every figure of any case; lists of samples are for the JSON alone."""
-    columns = list(dict.fromkeys(name for case in cases for name, value in case.items() if not isinstance(value, dict)))
-    table = Table(title=f"{subject}: medians", title_justify="left", box=None, pad_edge=False)
-    for name in columns:
-        words = any(isinstance(case.get(name), str) for case in cases)
-        table.add_column(name.replace("_", " "), justify="left" if words else "right")
-    for case in cases:
-        table.add_row(*(_cell(case.get(name)) for name in columns))
-    return table
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+    console.print(table(subject, cases))
+    return {"cases": cases, **summary}

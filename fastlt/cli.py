@@ -16,6 +16,7 @@ from fastlt import __version__
 from fastlt.errors import UserError
 
 FOLDER = click.Path(path_type=Path)
+BENCHES = ("loader", "losses", "build", "reader", "feeding", "index")  # fastlt.bench's subjects
 INTERRUPTED = 130  # the shell's status for Ctrl-C
 
 
@@ -372,18 +373,34 @@ def sweep(spec, out, overrides, device, list_sweeps, json_file) -> None:
 
 
 @commands.command()
-@click.argument("what", type=click.Choice(["reader", "loader", "index", "losses", "build"]))
+@click.argument("what", required=False, type=click.Choice([*BENCHES, "all"]))
 @click.option("--data", type=FOLDER, help="Data set to read; default: photographs made into one for the occasion.")
 @json_option
-def bench(what, data, json_file) -> None:
-    """Time a part side by side with its plain counterpart: the shard reader, the loader, a large index, the losses,
-    building.
+@click.option("--out", type=FOLDER, help="Folder for bench.json, bench.md (a table) and bench.png (a plot).")
+@click.option("--compare", nargs=2, type=FOLDER, metavar="OLD NEW", help="Two JSON files: what got slower?")
+def bench(what, data, json_file, out, compare) -> None:
+    """Time a part side by side with its plain counterpart and with what the machine allows: the loader, the losses,
+    building, the shard reader, feeding DALI, a large index.
+
+    `--compare` runs nothing; it fails where something got slower by more than the runs vary in themselves.
 
     Example: fastlt bench loader --json loader.json
     """
+    if compare:
+        from fastlt.bench.compare import show
+
+        return show(*compare, _console())
+    if what is None:
+        raise click.UsageError(f"give one of {', '.join(BENCHES)}, all, or --compare OLD NEW")
     from fastlt.bench import run
 
-    _write_json(json_file, run(what, data, _console()))
+    found = run(what, data, _console())
+    _write_json(json_file, found)
+    if out:
+        from fastlt.bench.tables import write_report
+
+        write_report(found, out)
+        _write_json(out / "bench.json", found)
 
 
 @commands.command()

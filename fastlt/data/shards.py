@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import zlib
 from pathlib import Path
@@ -76,11 +77,10 @@ class ShardSet:
         records = self._fetch(shard.tolist(), start.tolist(), size.tolist())
         if self._check_sums:
             self._check_records(rows, records)
-        arrays = [np.frombuffer(record, np.uint8) for record in records]
         if self.encoding == "raw":
             sides = self._shape[rows].tolist()
-            return [array.reshape(h, w, 3) for array, (h, w) in zip(arrays, sides, strict=True)]
-        return arrays
+            return [record.reshape(h, w, 3) for record, (h, w) in zip(records, sides, strict=True)]
+        return records
 
     def shapes(self, indices: np.ndarray) -> np.ndarray:
         """int32 [B, 2]: height and width in pixels, after EXIF orientation."""
@@ -115,7 +115,7 @@ class ShardSet:
         place = [self._shards[s]["arrays"][layout.IDS] for s in shards.tolist()]
         start = [p["at"] + p["width"] * i for p, i in zip(place, (rows - self._first[shards]).tolist(), strict=True)]
         raw = self._fetch(shards.tolist(), start, [p["width"] for p in place])
-        return [name.rstrip(b"\0").decode("utf-8", "surrogateescape") for name in raw]
+        return [name.tobytes().rstrip(b"\0").decode("utf-8", "surrogateescape") for name in raw]
 
     def _rows(self, indices: np.ndarray) -> np.ndarray:
         rows = np.asarray(indices, np.int64)
@@ -126,19 +126,25 @@ class ShardSet:
     def _shard_of(self, rows: np.ndarray) -> np.ndarray:
         return np.searchsorted(self._first, rows, side="right") - 1
 
-    def _fetch(self, shard: list[int], start: list[int], size: list[int]) -> list[bytes]:
+    def _fetch(self, shard: list[int], start: list[int], size: list[int]) -> list[np.ndarray]:
+        """uint8 [size] each, not writable: parts of one array, into which the kernel writes them side by side."""
         handles = {s: self._handles.get(s) for s in set(shard)}
         passing = []  # handles beyond the limit of open files, closed at the end
+        ends = [0, *itertools.accumulate(size)]
+        buffer = np.empty(ends[-1], np.uint8)
+        room, got = memoryview(buffer), 0
         try:
             for s, handle in handles.items():
                 handles[s] = self._open(s, passing) if handle is None else handle
-            records = [os.pread(handles[s], n, at) for s, n, at in zip(shard, size, start, strict=True)]
+            for s, begin, end, at in zip(shard, ends, ends[1:], start, strict=False):
+                got += os.preadv(handles[s], [room[begin:end]], at)
         finally:
             for handle in passing:
                 os.close(handle)
-        if list(map(len, records)) != size:
+        if got != ends[-1]:
             raise UserError(f"{self.folder}: a shard became shorter since it was opened; {MEND}")
-        return records
+        buffer.flags.writeable = False
+        return [buffer[begin:end] for begin, end in itertools.pairwise(ends)]
 
     def _open(self, shard: int, passing: list[int]) -> int:
         path = self.folder / self._shards[shard]["file"]
@@ -158,12 +164,16 @@ class ShardSet:
                 raise UserError(_damaged_array(self.folder / self._shards[shard]["file"], layout.IDS, place))
             self._ids_checked.add(shard)
 
-    def _check_records(self, rows: np.ndarray, records: list[bytes]) -> None:
+    def _check_records(self, rows: np.ndarray, records: list[np.ndarray]) -> None:
         byte, bit = rows >> 3, np.left_shift(1, rows & 7).astype(np.uint8)
         for i in np.flatnonzero((self._seen[byte] & bit) == 0).tolist():
             if zlib.crc32(records[i]) != self._crc32[rows[i]]:
                 raise UserError(self.damage(int(rows[i])))
         np.bitwise_or.at(self._seen, byte, bit)
+
+    def check_again(self) -> None:
+        """Checks the crc32 of every record anew when it is read next."""
+        self._seen[:] = 0
 
     def damage(self, row: int) -> str:
         """Says which record is damaged, and where."""
