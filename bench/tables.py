@@ -10,7 +10,7 @@ from rich.table import Table
 from fastlt.files import write_text
 from fastlt.report import plots
 
-WORDS = ("name", "op", "setting", "shape", "dtype", "checks", "images")  # that tell one case from another
+WORDS = ("name", "op", "setting", "shape", "dtype", "checks", "images", "form")  # that tell one case from another
 RATE, TIME = "_per_second_", "_ms_"  # in the names of figures
 INK, LIMIT_INK = "#2b5c8a", "#b3423a"
 

@@ -62,15 +62,21 @@ def flows_in_turn(
 
 def seconds_in_turn(
     contestants: dict[str, Callable[[], object]], rounds: int = ROUNDS, on_gpu: bool = False
-) -> dict[str, list[float]]:
-    """Seconds of each call, by the device's own events on a GPU; every contestant is called twice to warm up."""
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Seconds of each call, by the device's own events on a GPU, and seconds of processor time of this process.
+
+    Every contestant is called once to warm up.
+    """
     for work in contestants.values():
-        work(), work()
+        work()
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    busy: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, work in contestants.items():
+            begin = time.process_time()
             seconds[name].append(_by_events(work) if on_gpu else _by_clock(work))
-    return seconds
+            busy[name].append(max(time.process_time() - begin, 1e-9))
+    return seconds, busy
 
 
 def _by_clock(work: Callable[[], object]) -> float:
@@ -99,14 +105,19 @@ def case(name: str, rates: dict[str, list[float]], unit: str, *references: str) 
     """Median rate with its range, the median over rounds of the ratio to each reference, and every sample."""
     return {
         "name": name,
-        f"{unit}_per_second": round(statistics.median(rates[name]), 1),
-        "lowest": round(min(rates[name]), 1),
-        "highest": round(max(rates[name]), 1),
+        f"{unit}_per_second": _figures(statistics.median(rates[name])),
+        "lowest": _figures(min(rates[name])),
+        "highest": _figures(max(rates[name])),
         **{f"vs_{other.replace(' ', '_')}": ratio(rates[name], rates[other]) for other in references},
-        "samples": {name: [round(rate, 1) for rate in rates[name]]},
+        "samples": {name: [_figures(rate) for rate in rates[name]]},
     }
 
 
 def ratio(own: list[float], other: list[float]) -> float:
     """The median over rounds of own / other."""
     return round(statistics.median(a / b for a, b in zip(own, other, strict=True)), 3)
+
+
+def _figures(rate: float) -> float:
+    """Five digits of it."""
+    return float(f"{rate:.5g}")

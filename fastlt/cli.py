@@ -16,7 +16,7 @@ from fastlt import __version__
 from fastlt.errors import UserError
 
 FOLDER = click.Path(path_type=Path)
-BENCHES = ("loader", "losses", "build", "reader", "feeding", "index")  # fastlt.bench's subjects
+BENCHES = ("loader", "losses", "step", "train", "build", "reader", "feeding", "index")  # fastlt.bench's subjects
 INTERRUPTED = 130  # the shell's status for Ctrl-C
 
 
@@ -379,8 +379,8 @@ def sweep(spec, out, overrides, device, list_sweeps, json_file) -> None:
 @click.option("--out", type=FOLDER, help="Folder for bench.json, bench.md (a table) and bench.png (a plot).")
 @click.option("--compare", nargs=2, type=FOLDER, metavar="OLD NEW", help="Two JSON files: what got slower?")
 def bench(what, data, json_file, out, compare) -> None:
-    """Time a part side by side with its plain counterpart and with what the machine allows: the loader, the losses,
-    building, the shard reader, feeding DALI, a large index.
+    """Time a part side by side with its plain counterpart and with what the machine allows: the loader, the losses, the
+    training step, whole training, building, the shard reader, feeding DALI, a large index.
 
     `--compare` runs nothing; it fails where something got slower by more than the runs vary in themselves.
 
