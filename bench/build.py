@@ -2,8 +2,8 @@
 against one process with Pillow and against FFCV's writer with as many processes as ours.
 
 Every contestant reads the files and leaves its output synced to disk; `flat` copies them into one file, and is the
-limit that the machine sets to a single process. Ours has as many processes as there are cores, and the time that they
-take to start counts.
+limit that the machine sets to a single process; `disk` writes as many bytes from memory, `memory` copies them. Ours has
+as many processes as there are cores, and the time that they take to start counts.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 import h5py
 import numpy as np
 from fastlt.bench.encoders import ffcv_missing, write_by_ffcv, write_by_pillow
+from fastlt.bench.limits import copy_in_memory, write_to_disk
 from fastlt.bench.photos import photo_set
 from fastlt.bench.timing import rates_in_turn
 
@@ -70,7 +71,7 @@ def summary(found: list[dict]) -> dict:
 
 
 def _passed_through(paths: list[Path], folder: Path) -> list[dict]:
-    peers = {"h5py_vlen": _h5py_vlen, "tar": _tar, "flat": _flat}
+    peers = {"h5py_vlen": _h5py_vlen, "tar": _tar, "flat": _flat, "disk": _disk, "memory": _memory}
     if importlib.util.find_spec("webdataset"):
         peers["webdataset"] = _webdataset
     work = {
@@ -79,8 +80,11 @@ def _passed_through(paths: list[Path], folder: Path) -> list[dict]:
     }
     work |= {name: lambda write=write, name=name: write(paths, folder / name) for name, write in peers.items()}
     rates = rates_in_turn(work, ROUNDS)
+    beside = {"limit": round(statistics.median(rates["disk"]), 1)}
     absent = {} if "webdataset" in peers else {"vs_webdataset": ABSENT}
-    return [_case("pass_through", checks, rates, checks, list(peers)) | absent for checks in ("header", "decode")]
+    return [
+        _case("pass_through", checks, rates, checks, list(peers)) | beside | absent for checks in ("header", "decode")
+    ]
 
 
 def _encoded_anew(paths: list[Path], folder: Path) -> dict:
@@ -155,6 +159,18 @@ def _flat(paths: list[Path], out: Path) -> int:
         for path in paths:
             file.write(path.read_bytes())
     return _synced(out, len(paths))
+
+
+def _disk(paths: list[Path], out: Path) -> int:
+    """As many bytes, from memory to the disk: its bandwidth."""
+    write_to_disk(sum(path.stat().st_size for path in paths), out)
+    return len(paths)
+
+
+def _memory(paths: list[Path], out: Path) -> int:
+    """As many bytes copied in memory: its bandwidth."""
+    copy_in_memory(sum(path.stat().st_size for path in paths))
+    return len(paths)
 
 
 def _synced(path: Path, count: int) -> int:

@@ -30,7 +30,7 @@ from fastlt.config import DataConfig, PipelineConfig
 from fastlt.loader import Loader, Placement
 from fastlt.streams import Uniform
 
-BATCH, BATCHES, OTHER_BATCHES = 64, 12, (16, 256)
+BATCH, BATCHES, OTHER_BATCHES = 64, 8, (16, 256)
 ROUNDS, REST = 5, 0.5
 LARGER = {(480, 640): 256, (1200, 1600): 48}  # height and width: how many
 PHOTOS = PipelineConfig(name="random_resized_crop", size=224)

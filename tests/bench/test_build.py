@@ -16,7 +16,7 @@ from fastlt.bench.photos import photo_set
 from fastlt.data.shards import ShardSet
 from fastlt.errors import UserError
 
-PEERS = ("h5py_vlen", "tar", "flat")
+PEERS = ("h5py_vlen", "tar", "flat", "disk", "memory")
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,17 @@ def test_a_split_of_a_data_set_is_not_taken_for_the_data_set(tmp_path):
         bench.build(bench.Files(files[:5]), tmp_path)
     with pytest.raises(UserError, match=f"^{tmp_path / 'train'} is one split of a data set; give the folder"):
         bench.cases(tmp_path / "train")
+
+
+def test_the_disk_is_the_limit_that_stands_beside_encoded_pictures_passed_through(found):
+    for case in found[:2]:
+        assert case["limit"] == pytest.approx(statistics.median(case["samples"]["disk"]), abs=0.1)
+
+
+def test_the_disk_is_given_as_many_bytes(tmp_path):
+    with photo_set(None, (40, 60), 8) as (_, files):
+        bench._disk(files, tmp_path / "disk")
+        assert (tmp_path / "disk").stat().st_size == sum(path.stat().st_size for path in files)
 
 
 def test_all_write_the_same_pictures(tmp_path):
