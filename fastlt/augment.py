@@ -4,7 +4,7 @@ A recipe is a module of two functions. `parameters(config, key, positions, shape
 about a batch; `graph(config, pictures, parameters, device, encoding, half)` says in DALI operators what is done with
 it. The graph itself holds nothing random, so a picture depends on (key, position) alone.
 
-`ONE_PASS = True` in a recipe says that its graph is decode, resize, border and `options` in that order and nothing else.
+`ONE_PASS = True` in a recipe says that its graph is decode, resize, border and `options` in that order and no more.
 Then, on the CPU, fastlt.one_pass does what the graph says, from the same parameters, several times as fast.
 """
 
