@@ -52,7 +52,7 @@ FASTLT_DEFINE(FASTLT_LIBRARY, m) {
   m.def(
       "pictures_to_batch(Tensor(a!) batch, Tensor[] pictures, Tensor windows, Tensor? offsets, Tensor? mirrored, "
       "Tensor? upside_down, Tensor? color_matrices, Tensor? color_shifts, Tensor? erased, float[] scale, "
-      "float[] shift) -> ()");
+      "float[] shift, bool parallel) -> ()");
   m.def("instruction_set(int wanted) -> int");
 #endif
 }

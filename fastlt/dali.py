@@ -55,6 +55,9 @@ class Graph:
         """The next batch, a torch tensor [B, size, size, 3] on the device."""
         return to_torch(self.pipeline.run(*cuda_stream)[0])
 
+    def close(self) -> None:
+        del self.pipeline
+
 
 def parameter_dtypes(config: PipelineConfig) -> dict[str, str]:
     """Name and dtype of what the recipe's graph is fed, sorted by name; they are the same for every batch."""

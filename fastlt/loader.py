@@ -138,7 +138,8 @@ class Loader:
         ahead, self._ahead, window, self._window = self._ahead, None, self._window, None
         if ahead is not None:
             ahead.close()  # first, for it still asks the graphs, and these the window
-        self._running = []
+        while self._running:
+            self._running.pop().close()
         if window is not None:
             window.close()
 

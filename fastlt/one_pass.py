@@ -8,6 +8,7 @@ the operator, which resizes nothing, ends the way.
 from __future__ import annotations
 
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -24,8 +25,14 @@ def serves(config: PipelineConfig) -> bool:
     return getattr(augment.load(config.name), "ONE_PASS", False) and operator.available()
 
 
+PIXELS_A_TASK = 1 << 18  # of the output: below that, handing out costs as much as doing
+
+
 class OnePass:
-    """Like `dali.Graph` on the CPU, within a bound that the tests state."""
+    """Like `dali.Graph` on the CPU, within a bound that the tests state; `close` ends its threads.
+
+    They are its own and not PyTorch's, which after their part go on spinning for a while, at the cost of the decoders.
+    """
 
     def __init__(
         self,
@@ -41,6 +48,7 @@ class OnePass:
         self._iteration = 0
         self._decoder = dali.decoder(batch, threads, prefetch, source) if encoding == "encoded" else None
         shape = (batch, config.size, config.size, 3)
+        self._workers = ThreadPoolExecutor(threads, "fastlt-resize")
         self._batches = Memory(shape, torch.float16 if half else torch.float32)
         self._squares = self._policy = None
         if config.rand_augment or config.auto_augment:
@@ -57,20 +65,36 @@ class OnePass:
         }
         if self._policy is None:
             pictures, windows = self._pictures(fed)
-            _show(batch, pictures, windows, _placing(fed.drawn) | _finishing(fed.drawn) | normalised)
+            self._show(batch, pictures, windows, _placing(fed.drawn) | _finishing(fed.drawn), **normalised)
         else:
             squares = dali.to_torch(self._policy.run()[0])
             windows = np.tile(np.array([0, 0, self.config.size, self.config.size], np.int32), (len(squares), 1))
-            _show(batch, list(squares), windows, _finishing(fed.drawn) | normalised)
+            self._show(batch, list(squares), windows, _finishing(fed.drawn), **normalised)
         self._iteration += 1
         return batch
+
+    def close(self) -> None:
+        self._workers.shutdown()
+
+    def _show(self, batch: Tensor, pictures: list[Tensor], windows: np.ndarray, steps: dict, **normalised) -> None:
+        """Steps: an array with a row for each picture, or None."""
+        tensors = {
+            name: torch.from_numpy(rows) for name, rows in (steps | {"windows": windows}).items() if rows is not None
+        }
+
+        def task(part: slice) -> None:
+            rows = {name: tensor[part] for name, tensor in tensors.items()}
+            operator.pictures_to_batch(batch[part], pictures[part], **rows, **normalised, parallel=False)
+
+        count = max(1, PIXELS_A_TASK // self.config.size**2)
+        list(self._workers.map(task, [slice(k, k + count) for k in range(0, len(batch), count)]))
 
     def _resized(self, iteration: int) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
         """What the policy begins with; it asks for batch after batch."""
         fed = self.source(iteration)
         squares = self._squares.take()
         pictures, windows = self._pictures(fed)
-        _show(squares, pictures, windows, _placing(fed.drawn))
+        self._show(squares, pictures, windows, _placing(fed.drawn))
         return list(squares.numpy()), fed.drawn
 
     def _pictures(self, fed: Fed) -> tuple[list[Tensor], np.ndarray]:
@@ -98,13 +122,6 @@ class Memory:
         lease = array.view()  # torch holds it as long as there is a view of the tensor
         weakref.finalize(lease, self._free.append, array).atexit = False
         return torch.from_numpy(lease)
-
-
-def _show(batch: Tensor, pictures: list[Tensor], windows: np.ndarray, steps: dict) -> None:
-    tensors = {
-        name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in steps.items()
-    }
-    operator.pictures_to_batch(batch, pictures, torch.from_numpy(windows), **tensors)
 
 
 def _placing(drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray | None]:

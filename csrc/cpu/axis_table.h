@@ -21,8 +21,8 @@ class AxisTable {
       first_[at] = -1;
       if (o < 0 || o >= size) continue;
       const double centre = (o + 0.5) * step;  // pixels whose middle is less than `reach` away
-      first_[at] = (int32_t)std::max(0.0, std::floor(centre - reach + 0.5));
-      last_[at] = (int32_t)std::min((double)source, std::ceil(centre + reach - 0.5));
+      first_[at] = (int32_t)std::max(0.0, centre - reach + 0.5);
+      last_[at] = (int32_t)std::min((double)source, above(centre + reach - 0.5));
       taps_ = std::max(taps_, last_[at] - first_[at]);
     }
     weights_.assign((int64_t)size * taps_, 0.f);
@@ -34,6 +34,11 @@ class AxisTable {
   Axis axis() const { return {first_.data(), weights_.data(), taps_}; }
 
  private:
+  // std::ceil of a positive number, which is a call where the processor may be any.
+  static double above(double x) {
+    const double whole = (double)(int64_t)x;
+    return whole < x ? whole + 1 : whole;
+  }
   void weigh(int32_t at, double centre, double reach, int32_t source) {
     const int32_t begin = first_[at], end = last_[at];
     first_[at] = std::min(begin, source - taps_);  // a whole window even at the border, with weights of 0
@@ -41,7 +46,8 @@ class AxisTable {
     double sum = 0;
     const auto triangle = [&](int32_t i) { return reach - std::fabs(i + 0.5 - centre); };
     for (int32_t i = begin; i < end; ++i) sum += triangle(i);
-    for (int32_t i = begin; i < end; ++i) w[i - begin] = (float)(triangle(i) / sum);
+    const double one = 1 / sum;
+    for (int32_t i = begin; i < end; ++i) w[i - begin] = (float)(triangle(i) * one);
   }
   std::vector<int32_t> first_, last_;
   std::vector<float> weights_;

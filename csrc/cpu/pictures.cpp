@@ -105,7 +105,8 @@ struct Workplace {
   std::vector<float> scratch;
 };
 
-constexpr int64_t LARGE_BATCH = 1 << 22;  // bytes
+// Bytes of a picture in the batch from which on batches are taken for larger than the caches.
+constexpr int64_t LARGE_PICTURE = 1 << 16;
 
 void set(float (&to)[2][3], const Three& scale, const Three& shift) {
   std::copy(scale.begin(), scale.end(), to[0]);
@@ -137,11 +138,13 @@ void show(const Call& call, int64_t i, void (*kernel)(const Picture&, float*), W
   if (const int32_t* erased = Call::row<int32_t>(call.erased, i, 4)) std::copy_n(erased, 4, p.erased);
   const int64_t bytes = call.storage == PICTURE_FLOAT32 ? 4 : call.storage == PICTURE_UINT8 ? 1 : 2;
   p.output = static_cast<char*>(call.batch.mutable_data_ptr()) + i * call.height * call.width * 3 * bytes;
-  p.large = call.count * call.height * call.width * 3 * bytes > LARGE_BATCH;
+  p.large = call.height * call.width * 3 * bytes >= LARGE_PICTURE;
   const size_t needed = scratch_floats(p.width, p.rows.taps, p.out_width);
   if (work.scratch.size() < needed) work.scratch.resize(needed);
   kernel(p, work.scratch.data());
 }
+
+constexpr size_t KEPT_FLOATS = 1 << 20;  // of scratch, in every thread
 
 // Fewer output pixels than this are not worth a thread.
 constexpr int64_t PIXELS_A_THREAD = 1 << 14;
@@ -149,7 +152,7 @@ constexpr int64_t PIXELS_A_THREAD = 1 << 14;
 void pictures_to_batch(Tensor batch, std::vector<Tensor> pictures, Tensor windows, std::optional<Tensor> offsets,
                        std::optional<Tensor> mirrored, std::optional<Tensor> upside_down,
                        std::optional<Tensor> matrices, std::optional<Tensor> shifts, std::optional<Tensor> erased,
-                       std::vector<double> scale, std::vector<double> shift) {
+                       std::vector<double> scale, std::vector<double> shift, bool parallel) {
   require(batch.dim() == 4 && batch.size(3) == 3 && batch.is_contiguous() && !batch.is_cuda(), OP,
           ": batch must be [B, height, width, 3], contiguous, on the CPU");
   const int64_t count = batch.size(0), height = batch.size(1), width = batch.size(2);
@@ -180,10 +183,13 @@ void pictures_to_batch(Tensor batch, std::vector<Tensor> pictures, Tensor window
   const auto kernel = AVAILABLE[instruction_set_in_use()]->show[call.storage];
   const int64_t grain = std::max<int64_t>(1, PIXELS_A_THREAD / (height * width));
   std::atomic<int64_t> next{0};
-  torch::stable::parallel_for(0, count, grain, [&](int64_t, int64_t) {
-    Workplace work;
+  const auto take_pictures = [&](int64_t, int64_t) {
+    static thread_local Workplace work;  // its memory is used again by the next batch
     for (int64_t i; (i = next++) < count;) show(call, i, kernel, work);
-  });
+    if (work.scratch.size() > KEPT_FLOATS) work = {};
+  };
+  if (parallel) return torch::stable::parallel_for(0, count, grain, take_pictures);
+  take_pictures(0, count);
 }
 
 }  // namespace

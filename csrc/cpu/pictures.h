@@ -27,7 +27,7 @@ struct Picture {
   float after[2][3];       // ROUNDED: the same once more
   int32_t erased[4];       // top, left, height, width in the output, inside it: zeros
   void* output;            // [out_height, out_width, 3]
-  bool large;              // the batch would not stay in the caches
+  bool large;              // shall be written past the caches
   int32_t out_height, out_width;
 };
 

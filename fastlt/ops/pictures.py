@@ -30,6 +30,7 @@ def pictures_to_batch(
     erased: Tensor | None = None,
     scale: Sequence[float] = NO_SCALE,
     shift: Sequence[float] = NO_SHIFT,
+    parallel: bool = True,
 ) -> None:
     """Writes B `pictures`, each uint8 [h, w, 3], into `batch` [B, H, W, 3], contiguous, float32, bfloat16, float16 or
     uint8; all on the CPU. In this order, each step where it is asked for:
@@ -43,7 +44,8 @@ def pictures_to_batch(
     5. x * `scale` + `shift`, three numbers each, one for each channel. uint8 is rounded and clipped instead;
     6. `erased` int32 [B, 4] (top, left, height, width inside the batch): zeros.
 
-    The same bits for any number of threads. Raises RuntimeError for wrong shapes, types and windows.
+    With `parallel` as many threads as PyTorch uses share the pictures, else the caller's is the only one; the bits are
+    the same. Raises RuntimeError for wrong shapes, types and windows.
     """
     getattr(torch.ops, NAMESPACE).pictures_to_batch(
         batch,
@@ -57,4 +59,5 @@ def pictures_to_batch(
         erased,
         scale,
         shift,
+        parallel,
     )

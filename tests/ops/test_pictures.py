@@ -34,9 +34,9 @@ def batch_of(pictures, height, width, windows=None, dtype=torch.float32, **steps
     numbers = {
         name: torch.tensor(np.asarray(value), dtype=torch.float32 if name.startswith("color") else torch.int32)
         for name, value in steps.items()
-        if name not in NORMALISED
+        if name not in (*NORMALISED, "parallel")
     }
-    given_on = {name: value for name, value in steps.items() if name in NORMALISED}
+    given_on = {name: value for name, value in steps.items() if name not in numbers}
     pictures_to_batch(batch, tensors, torch.tensor(windows, dtype=torch.int32).view(-1, 4), **numbers, **given_on)
     return batch.double().numpy()
 
@@ -157,12 +157,14 @@ def test_what_lies_outside_of_a_moved_picture_is_black():
     np.testing.assert_allclose(found[:, :2], np.broadcast_to(black, (8, 2, 3)), atol=1e-6)
 
 
-def test_a_large_batch_holds_what_small_ones_do():
-    """It is written past the caches."""
-    pictures = [picture(60 + seed, 90 - seed, seed) for seed in range(8)]
-    together = batch_of(pictures, 224, 224, **NORMALISED)
-    for number, source in enumerate(pictures):
-        np.testing.assert_array_equal(together[number], batch_of([source], 224, 224, **NORMALISED)[0])
+@pytest.mark.parametrize("side", [208, 224, 225, 229])
+def test_large_pictures_are_those_of_the_reference(side):
+    """They are written past the caches, by whole vectors where they begin with one."""
+    pictures = [picture(60 + seed, 90 - seed, seed) for seed in range(3)]
+    windows, steps = [whole(p) for p in pictures], {"erased": [[5, 6, 70, 80]] * 3, "upside_down": [0, 1, 0]}
+    found = batch_of(pictures, side, side, windows, **steps, **NORMALISED)
+    exact = truth(pictures, windows, side, side, steps, **NORMALISED)
+    np.testing.assert_allclose(found, exact, rtol=0, atol=BOUND[torch.float32] * 0.02)
 
 
 def test_any_number_of_threads_gives_the_same_bits():
@@ -170,7 +172,9 @@ def test_any_number_of_threads_gives_the_same_bits():
     alone = batch_of(pictures, 64, 64, mirrored=[0, 1] * 10, **NORMALISED)
     for threads in (2, 5):
         torch.set_num_threads(threads)  # one_thread sets it back
-        np.testing.assert_array_equal(alone, batch_of(pictures, 64, 64, mirrored=[0, 1] * 10, **NORMALISED))
+        for parallel in (True, False):
+            found = batch_of(pictures, 64, 64, mirrored=[0, 1] * 10, **NORMALISED, parallel=parallel)
+            np.testing.assert_array_equal(alone, found)
 
 
 def test_rows_may_lie_apart_and_channels_the_other_way_round():
