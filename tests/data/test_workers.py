@@ -118,7 +118,8 @@ class TestSeveralProcesses:
 
 
 LASTING = """
-    import sys
+    import signal, sys
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     from fastlt.data import workers
     from fastlt.data.build import build
     from made_sources import counted
