@@ -19,13 +19,12 @@ from fastlt.config import PipelineConfig
 from fastlt.ops import pictures as operator
 from fastlt.prefetch import Fed
 
+PIXELS_A_TASK = 1 << 18  # of the output: below that, handing out costs as much as doing
+
 
 def serves(config: PipelineConfig) -> bool:
     """Whether the operator is there, and the recipe one of those that it knows all steps of."""
     return getattr(augment.load(config.name), "ONE_PASS", False) and operator.available()
-
-
-PIXELS_A_TASK = 1 << 18  # of the output: below that, handing out costs as much as doing
 
 
 class OnePass:
