@@ -15,6 +15,7 @@ import io
 import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -31,14 +32,13 @@ JPEG_QUALITY = 90
 TRIED_PIXELS = 8_000_000  # decoded pictures that wait for DALI hold at most these many pixels, or are a single one
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """What a shard stores of a picture: encoded or raw bytes; height and width in pixels when upright."""
 
     data: bytes | memoryview
     height: int
     width: int
-    crc32: int | None = field(default=None, compare=False)  # of `data`, where it is known already
+    crc32: int | None = None  # of `data`, where it is known already
 
 
 @dataclass(frozen=True)

@@ -121,8 +121,10 @@ def _scan(source: Source, split: str) -> tuple[LabelRows, str]:
     for item in source.items(split):
         known = (item.id, item.labels, item.unknown, *([item.negative] if item.negative else []))
         digest.update(repr(known).encode("utf-8", "surrogateescape"))
-        index.extend(item.labels + item.unknown + item.negative)
-        value.extend([1] * len(item.labels) + [-1] * len(item.unknown) + [0] * len(item.negative))
+        for classes, meaning in ((item.labels, 1), (item.unknown, -1), (item.negative, 0)):
+            if classes:
+                index.extend(classes)
+                value.extend([meaning] * len(classes))
         indptr.append(len(index))
     if len(indptr) == 1:
         raise UserError(f"split {split} of {source.name} has no image")

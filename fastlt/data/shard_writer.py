@@ -66,16 +66,17 @@ class ShardWriter:
 
     def append(self, id: str, picture: Picture, labels: list[tuple[int, int]]) -> None:
         """Adds a record; `labels` are (class, value) pairs, the classes ascending."""
+        data, height, width, crc32 = picture
         try:
-            self._file.write(picture.data)
+            self._file.write(data)
         except OSError as error:
             raise no_room(self.path, error) from error
-        self.size += len(picture.data)
+        self.size += len(data)
         columns = self._columns
         columns["offset"].append(self.size)
-        columns["crc32"].append(zlib.crc32(picture.data) if picture.crc32 is None else picture.crc32)
-        columns["height"].append(picture.height)
-        columns["width"].append(picture.width)
+        columns["crc32"].append(zlib.crc32(data) if crc32 is None else crc32)
+        columns["height"].append(height)
+        columns["width"].append(width)
         for index, value in labels:
             columns["label_index"].append(index)
             columns["label_value"].append(value)

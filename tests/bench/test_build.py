@@ -24,7 +24,7 @@ def found(tmp_path_factory):
     with pytest.MonkeyPatch.context() as small:
         small.chdir(tmp_path_factory.mktemp("bench"))
         small.setattr("fastlt.bench.photos.COUNT", 12)
-        for name, value in {"LEAST": 24, "DECODED": 8, "ENCODED": 4, "ROUNDS": 2}.items():
+        for name, value in {"LEAST": 24, "DECODED": 8, "ROUNDS": 2}.items():
             small.setattr(bench, name, value)
         yield bench.cases(None)
 
