@@ -26,6 +26,11 @@ def stage_start(share: float, steps: int) -> int:
     return math.ceil(share * steps - 1e-9)
 
 
+def fewest_steps(share: float) -> int:
+    """Of a run that has a step left for the stage that begins after that share of it."""
+    return math.ceil(round(1 / (1 - share), 6))
+
+
 @dataclass(frozen=True)
 class TrainingSet:
     """What a method and its evaluation know of the training split, and every checkpoint keeps."""
