@@ -29,7 +29,7 @@ class OpenRun(Protocol):
     config: RunConfig
 
     def __call__(self, folder: Path) -> FinishedRun:
-        """Raises UserError if there is no trained run in `folder`."""
+        """Raises UserError if there is no trained run in `folder`, or an unfinished one."""
 
 
 class Method(nn.Module, ABC):
