@@ -117,7 +117,7 @@ def prior_of_runs(
 def virtual_examples_of_run(
     run: Path, temperatures: list[float], which: str | None, device: str | None, console: Console
 ) -> dict:
-    """The virtual examples that a run, a finished one, makes of its training images; kept in it and shown in a table."""
+    """The virtual examples that a finished run makes of its training images; kept in it and shown in a table."""
     folder = RunFolder(run)
     folder.evaluation_checkpoint(which)
     folder.check_finished()
