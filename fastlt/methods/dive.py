@@ -123,4 +123,5 @@ def _check_settings(teacher: RunConfig, own: RunConfig, folder: Path) -> None:
 
 
 def _compared(config: RunConfig) -> dict:
-    return {"model.backbone": config.model.backbone, "pipeline": config.pipeline.model_dump(mode="json")}
+    network = config.model.model_dump(include={"backbone", "pooling", "classifier"})
+    return {"model": network, "pipeline": config.pipeline.model_dump(mode="json")}

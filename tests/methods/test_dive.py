@@ -129,6 +129,7 @@ class TestWrongTeachers:
         ("override", "line"),
         [
             ("model.backbone=cifar_resnet32", "model.backbone: cifar_resnet32 -> cifar_resnet20"),
+            ("model.classifier=cosine", "model.classifier: cosine -> linear"),
             ("pipeline.mean=[0, 0, 0]", "pipeline.mean: .* -> "),
             ("pipeline.auto_augment=cifar10", "pipeline.auto_augment: cifar10 -> -"),
         ],

@@ -150,7 +150,7 @@ class TestClassifierRetraining:
     def test_a_run_too_short_for_a_second_stage_is_refused(self, digits, tmp_path, steps, share, fewest):
         settings = (f"method.first_share={share}", "schedule.warmup=0")
         config = config_of(digits, f"train.steps={steps}", *settings, recipe="digits/crt")
-        line = rf"a run of {steps} steps leaves method crt none for its second stage, .* make it {fewest} steps or more"
+        line = rf"a run of {steps} steps leaves none for the second stage .* make it {fewest} steps or more"
         with pytest.raises(UserError, match=line) as error:
             run(tmp_path / "run", config)
         assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
