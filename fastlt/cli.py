@@ -282,7 +282,8 @@ def thresholds(run, split, data, grid, folds, checkpoint, device, json_file) -> 
 def gradients(recipes, overrides, plot, json_file) -> None:
     """Draw how the losses of RECIPES pull at a logit, where its label is there and where it is not.
 
-    A loss that compares classes is drawn against one other class of logit 0 and the other label.
+    A loss that compares classes is drawn against one other class of logit 0 and the other label. Where a loss lets
+    labels pull that nobody knows, they are drawn too: of csl those that count.
 
     Example: fastlt gradients corel5k/bce corel5k/focal corel5k/asl --plot gradients.png
     """

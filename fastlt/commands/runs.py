@@ -117,8 +117,10 @@ def prior_of_runs(
 def virtual_examples_of_run(
     run: Path, temperatures: list[float], which: str | None, device: str | None, console: Console
 ) -> dict:
-    """The virtual examples that a run makes of its training images; kept in it and shown in a table."""
-    RunFolder(run).evaluation_checkpoint(which)
+    """The virtual examples that a finished run makes of its training images; kept in it and shown in a table."""
+    folder = RunFolder(run)
+    folder.evaluation_checkpoint(which)
+    folder.check_finished()
 
     from fastlt.commands.virtual_examples import examine_teacher
 

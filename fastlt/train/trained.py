@@ -110,8 +110,10 @@ class EarlierRuns:
     precision: precision.Precision
 
     def __call__(self, folder: Path) -> Trained:
-        """Raises UserError if there is no trained run in `folder`."""
-        trained = Trained.load(RunFolder(folder), self.ranks)
+        """Raises UserError if there is no trained run in `folder`, or an unfinished one."""
+        run = RunFolder(folder)
+        run.check_finished()
+        trained = Trained.load(run, self.ranks)
         self.precision.activate()
         return trained
 

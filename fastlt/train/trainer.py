@@ -19,7 +19,7 @@ from fastlt.errors import UserError
 from fastlt.evaluate.metrics import evaluate
 from fastlt.evaluate.scoring import score
 from fastlt.loader import Loader, Placement
-from fastlt.progress import Progress, TrainingSet, stage_start
+from fastlt.progress import Progress, TrainingSet, second_stage_start
 from fastlt.train import checkpoint, optim, precision, schedule
 from fastlt.train.clock import Clock
 from fastlt.train.display import Display, headline
@@ -130,7 +130,7 @@ class Trainer:
         self.steps_per_epoch = self.epoch_length / train.batch
         self.steps = train.steps or streams.steps_of(train.epochs, self.epoch_length, train.batch)
         share = self.method.second_stage
-        self.stage_border = self.steps if share is None else stage_start(share, self.steps)
+        self.stage_border = self.steps if share is None else second_stage_start(share, self.steps)
         self.loader.begin_second_stage_at(self.stage_border)
 
     def run(self, until: int | None = None) -> None:

@@ -10,9 +10,11 @@ import time
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastlt import config as run_config
+from fastlt.commands.training import train_config
 from fastlt.distributed import Ranks
 from fastlt.errors import UserError
 from fastlt.train import checkpoint
@@ -50,6 +52,12 @@ def run(path, config, resume=False):
     folder = RunFolder(path)
     summary = train(config, folder, ALONE, resume, Display(quiet=True), changes=[])
     return folder, summary
+
+
+def finished(path, config):
+    """A run with its summary, as the command leaves it."""
+    train_config(config, [], RunFolder(path), False, "cpu", Console(quiet=True))
+    return RunFolder(path)
 
 
 def weights(folder):
