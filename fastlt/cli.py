@@ -16,7 +16,17 @@ from fastlt import __version__
 from fastlt.errors import UserError
 
 FOLDER = click.Path(path_type=Path)
-BENCHES = ("loader", "losses", "step", "train", "build", "reader", "feeding", "index")  # fastlt.bench's subjects
+BENCHES = (
+    "loader",
+    "losses",
+    "step",
+    "train",
+    "build",
+    "reader",
+    "feeding",
+    "index",
+    "wgan",
+)  # fastlt.bench's subjects
 INTERRUPTED = 130  # the shell's status for Ctrl-C
 
 
@@ -143,9 +153,16 @@ def build(source, root, out, json_file, **settings) -> None:
 @click.option("--plot", type=FOLDER, help="Draw the long tail into this .png, .svg or .pdf file.")
 @click.option("--html", type=FOLDER, help="Write a page with plots, co-occurrence and pictures to this file.")
 @click.option("--before", type=FOLDER, help="Compare with this other data set, class by class, in the page of --html.")
+@click.option("--pixels", is_flag=True, help="Also decode all training pictures: mean and deviation of their pixels.")
 @json_option
 def inspect(
-    data: Path, seed: int, plot: Path | None, html: Path | None, before: Path | None, json_file: Path | None
+    data: Path,
+    seed: int,
+    plot: Path | None,
+    html: Path | None,
+    before: Path | None,
+    pixels: bool,
+    json_file: Path | None,
 ) -> None:
     """Show the classes of a data set, its long tail, and the label distribution that each stream makes of it.
 
@@ -166,7 +183,12 @@ def inspect(
         from fastlt.report.data_page import write_data_page
 
         write_data_page(data, found, html, seed, before)
-    _write_json(json_file, found.as_dict())
+    measured = {}
+    if pixels:
+        from fastlt.commands.data import measure_pixels
+
+        measured = {"pixels": measure_pixels(data, _console())}
+    _write_json(json_file, found.as_dict() | measured)
 
 
 @commands.command()
@@ -183,6 +205,50 @@ def verify(data: Path, json_file: Path | None) -> None:
     _write_json(json_file, found)
     if found["problems"]:
         raise UserError(f"{data}: {len(found['problems'])} faults; build the data set again, or copy it again")
+
+
+@commands.group()
+def augment() -> None:
+    """Make more training pictures out of those of a data set.
+
+    Example: fastlt augment ml-wgan data/corel5k --below 20 --out data/corel5k-made
+    """
+
+
+def _size(_context, _option, text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    if not (height.isascii() and height.isdigit() and width.isascii() and width.isdigit()):
+        raise click.BadParameter("give height x width in pixels, such as 128x192")
+    return int(height), int(width)
+
+
+@augment.command("ml-wgan")
+@click.argument("data", type=FOLDER)
+@click.option("--out", type=FOLDER, required=True, help="Folder to write: train/.")
+@click.option("--below", type=click.IntRange(min=2), help="Only images with a class of fewer images; default: all.")
+@click.option("--iterations", type=click.IntRange(min=3), default=1001, show_default=True)
+@click.option("--size", callback=_size, default="128x192", show_default=True, help="Of pictures, multiples of 32.")
+@click.option("--channels", type=click.IntRange(min=1), default=64, show_default=True, help="Of the largest map.")
+@click.option("--at-once", type=click.IntRange(min=1), help="Images trained at once; default: 64 on a GPU, 1 on a CPU.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--quality", type=int, help="Store JPEG of this quality; default: PNG, which loses nothing.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Default: cuda if there is a GPU.")
+@click.option("--overwrite", is_flag=True, help="Replace another data set in OUT.")
+@json_option
+def ml_wgan(data, out, size, iterations, channels, seed, json_file, **how) -> None:
+    """Train a GAN for each training image of DATA, and write the three pictures that it makes in the end.
+
+    ML-WGAN-GP: Wasserstein GANs with gradient penalty, many trained at once as one network. The pictures have their
+    image's labels and the ids IMAGE#wgan-ITERATION. What was stopped goes on after the last group of images.
+
+    Example: fastlt augment ml-wgan data/corel5k --below 20 --out data/corel5k-made
+    """
+    from fastlt.commands.augment import make_by_wgan
+    from fastlt.wgan.settings import Settings
+
+    height, width = size
+    settings = Settings(iterations=iterations, height=height, width=width, channels=channels, seed=seed)
+    _write_json(json_file, make_by_wgan(data, out, settings, _console(), **how))
 
 
 @commands.command()
@@ -382,7 +448,7 @@ def sweep(spec, out, overrides, rows, device, list_sweeps, json_file) -> None:
 @click.option("--compare", nargs=2, type=FOLDER, metavar="OLD NEW", help="Two JSON files: what got slower?")
 def bench(what, data, json_file, out, compare) -> None:
     """Time a part side by side with its plain counterpart and with what the machine allows: the loader, the losses, the
-    training step, whole training, building, the shard reader, feeding DALI, a large index.
+    training step, whole training, building, the shard reader, feeding DALI, a large index, GANs.
 
     `--compare` runs nothing; it fails where something got slower by more than the runs vary in themselves.
 

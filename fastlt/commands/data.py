@@ -16,9 +16,12 @@ from fastlt.data.build import BuildReport, build
 from fastlt.data.item import Source
 from fastlt.data.longtail import NAMES, SINGLE_LABEL, Recipe
 from fastlt.data.partial import Hiding
+from fastlt.data.pixel_statistics import pixel_statistics
+from fastlt.data.shards import ShardSet
 from fastlt.data.sources import open_source
 from fastlt.data.verify import verify
 from fastlt.errors import UserError
+from fastlt.train.display import Display
 
 
 def build_data_set(
@@ -83,6 +86,15 @@ def verify_data_set(data: Path, console: Console) -> dict:
         line = f"{data}: {report.records:,} records of {splits}, {report.bytes:,} bytes: all as written"
         console.print(line, markup=False, soft_wrap=True)
     return asdict(report)
+
+
+def measure_pixels(data: Path, console: Console) -> dict:
+    """Mean and standard deviation of the training pictures' pixels; prints them as settings of a run."""
+    display = Display(console)
+    with ShardSet(data / "train") as records:
+        found = pixel_statistics(records, display.ticker("pixels of train"))
+    display.say(f"pixels of train: {found.as_settings()}")
+    return asdict(found)
 
 
 def _recipe(
