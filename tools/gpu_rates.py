@@ -157,7 +157,7 @@ counted operations, bytes and kernels of a training step in bf16 (forward, loss,
 NVIDIA's data sheets. Every operator is taken for one kernel that reads its inputs and writes its outputs once, at the
 full rate of the memory or of the tensor cores; fused kernels need fewer bytes, real ones reach less of either rate.
 How much of the estimate a real step reaches, the last column says where it is known: expect between a half and three
-quarters of it. The last five columns are images a second. Decoding is not in it; docs/gpu-measurements.md has its rates.
+quarters of it. The last five columns are images a second. Decoding is not in it (docs/gpu-measurements.md).
 
 | step | images | GFLOP each | MB each | kernels | machine | by operations | by bytes | by launches | estimate | known |
 |---|---:|---:|---:|---:|---|---:|---:|---:|---:|---|"""
