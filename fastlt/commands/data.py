@@ -12,6 +12,7 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fastlt.address import Address, located
 from fastlt.data.build import BuildReport, build
 from fastlt.data.item import Source
 from fastlt.data.longtail import NAMES, SINGLE_LABEL, Recipe
@@ -23,7 +24,7 @@ from fastlt.errors import UserError
 
 def build_data_set(
     source_name: str,
-    root: Path | None,
+    root: Path | Address | None,
     out: Path,
     console: Console,
     *,
@@ -56,9 +57,9 @@ def build_data_set(
     }
 
 
-def _read_folders(root: Path | None, options: dict) -> list[Path]:
+def _read_folders(root: Path | Address | None, options: dict) -> list[Path | Address]:
     also = options.get("also") or []
-    return [*([root] if root else []), *map(Path, map(str, also if isinstance(also, list) else [also]))]
+    return [*([root] if root else []), *map(located, map(str, also if isinstance(also, list) else [also]))]
 
 
 def closing_lines(report: BuildReport) -> list[str]:
@@ -72,7 +73,7 @@ def closing_lines(report: BuildReport) -> list[str]:
     return lines
 
 
-def verify_data_set(data: Path, console: Console) -> dict:
+def verify_data_set(data: Path | Address, console: Console) -> dict:
     """Checks every byte and lists each fault."""
     with _bars(console) as progress:
         report = verify(data, progress)
