@@ -22,7 +22,7 @@ from fastlt.errors import UserError
 from fastlt.prefetch import Fed, Feed, Prepared, Window
 from fastlt.replacement import Replacement
 
-ANNOUNCED = 32_768  # positions of each stream, over all ranks, that a remote set is told of ahead
+MOST_STEPS, MOST_POSITIONS = 128, 32_768  # that a remote set is told of ahead
 
 
 class Records(Protocol):
@@ -191,7 +191,7 @@ class Loader:
 
     def _announce(self, step: int) -> None:
         """Tells the records what will be read of them from `step` on."""
-        ahead = max(1, ANNOUNCED // max(part.batch for part in self.parts))
+        ahead = max(1, min(MOST_STEPS, MOST_POSITIONS // max(part.batch for part in self.parts)))
         for later in range(self._announced, step + ahead):
             for part in self.parts:
                 self.records.expect(self._shown(part, later)[1])

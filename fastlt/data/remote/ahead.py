@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -35,6 +36,7 @@ class Announced:
     asked: Asked
     bytes: int
     begun: bool = False
+    gone: bool = False  # taken, or forgotten
     done: threading.Event = field(default_factory=threading.Event)
     records: list[np.ndarray] | None = None
     error: BaseException | None = None
@@ -54,6 +56,7 @@ class Ahead:
         self.need: dict[int, int] = {}  # shard -> bytes of the announced records; the first needed first
         self._sizes, self._read, self._fetch_shard, self._let_go = sizes, read, fetch_shard, let_go
         self._announced: dict[tuple, Announced] = {}
+        self._queue: deque[Announced] = deque()  # not begun, but for those that are gone
         self._waiting = 0  # bytes of records begun and not taken
         self._parked: dict[int, float] = {}  # shard -> when to think of it again
         self._here: set[int] = set()
@@ -69,6 +72,7 @@ class Ahead:
             if key in self._announced:  # the same batch again will find its shards
                 return
             self._announced[key] = announced
+            self._queue.append(announced)
             for shard, size in zip(asked[0], asked[2], strict=True):
                 self.need[shard] = self.need.get(shard, 0) + size
             self._start()
@@ -78,9 +82,10 @@ class Ahead:
         """The records of an announced batch; None where it was not announced, or nobody began with it."""
         with self._changed:
             announced = self._announced.get(_key(asked))
-        if announced is None:
-            return None
-        if announced.begun:
+            if announced is None:
+                return None
+            begun = announced.begun
+        if begun:
             announced.done.wait()
         self._forget(announced)
         if announced.error is not None:
@@ -110,8 +115,10 @@ class Ahead:
     def _forget(self, announced: Announced) -> None:
         unneeded = []
         with self._changed:
-            if self._announced.pop(_key(announced.asked), None) is None:
+            if announced.gone:
                 return
+            announced.gone = True
+            del self._announced[_key(announced.asked)]
             self._waiting -= announced.bytes if announced.begun else 0
             for shard, size in zip(announced.asked[0], announced.asked[2], strict=True):
                 self.need[shard] -= size
@@ -142,8 +149,10 @@ class Ahead:
     def _next_records(self) -> Announced | None:
         with self._changed:
             while self._open:
-                found = next((one for one in self._announced.values() if not one.begun), None)
-                if found and (not self._waiting or self._waiting + found.bytes <= MOST_BYTES):
+                while self._queue and self._queue[0].gone:
+                    self._queue.popleft()
+                if self._queue and (not self._waiting or self._waiting + self._queue[0].bytes <= MOST_BYTES):
+                    found = self._queue.popleft()
                     found.begun = True
                     self._waiting += found.bytes
                     return found
