@@ -105,7 +105,7 @@ def demo(out: Path, steps: int | None) -> None:
 @commands.command()
 @click.argument("source")
 @click.option("--root", type=DATA, help="Folder or archive that holds the data; digits needs none.")
-@click.option("--out", type=FOLDER, required=True, help="Folder to write: train/, val/, test/.")
+@click.option("--out", type=DATA, required=True, help="Folder or address to write: train/, val/, test/.")
 @click.option("--recipe", help="none, exponential, step, pareto, voc-lt, coco-lt or ids; default: the source's own.")
 @click.option("--imbalance", type=float, help="Largest class over the smallest, for exponential, step and pareto.")
 @click.option("--largest", type=int, help="Images of the largest class; default: all, 800 (voc-lt), 1200 (coco-lt).")

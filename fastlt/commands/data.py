@@ -25,7 +25,7 @@ from fastlt.errors import UserError
 def build_data_set(
     source_name: str,
     root: Path | Address | None,
-    out: Path,
+    out: Path | Address,
     console: Console,
     *,
     recipe: str | None = None,
@@ -42,7 +42,7 @@ def build_data_set(
         raise UserError(f"{out} is a folder that is read; build into another one")
     source = open_source(source_name, root, **given)
     for folder in getattr(source, "scanned", []):
-        if out.resolve().is_relative_to(folder.resolve()):
+        if isinstance(out, Path) and out.resolve().is_relative_to(folder.resolve()):
             raise UserError(f"{out} lies in {folder}, where all that there is counts as pictures; build outside of it")
     chosen = _recipe(source, recipe, imbalance, largest, ids)
     hiding = Hiding.parse(hide) if hide else None
