@@ -117,6 +117,7 @@ def demo(out: Path, steps: int | None) -> None:
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the source.")
 @click.option("--shard-mb", type=float, default=256, show_default=True, help="Largest size of a shard.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; default one a core.")
+@click.option("--dask", metavar="ADDRESS", help="Let the workers of this Dask cluster (tcp://HOST:8786) do the work.")
 @click.option("--max-side", type=int, help="Scale longer pictures down to this many pixels.")
 @click.option("--quality", type=int, help="Store every picture as JPEG of this quality.")
 @click.option(

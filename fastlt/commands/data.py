@@ -34,6 +34,7 @@ def build_data_set(
     ids: Path | None = None,
     hide: str | None = None,
     options: tuple[str, ...] = (),
+    dask: str | None = None,
     **settings,
 ) -> dict:
     """Builds and says what came of it; returns the figures of each split."""
@@ -46,7 +47,7 @@ def build_data_set(
             raise UserError(f"{out} lies in {folder}, where all that there is counts as pictures; build outside of it")
     chosen = _recipe(source, recipe, imbalance, largest, ids)
     hiding = Hiding.parse(hide) if hide else None
-    with _bars(console) as progress:
+    with _cluster(dask, settings) as settings, _bars(console) as progress:
         report = build(source, out, chosen, hiding=hiding, progress=progress, **settings)
     for line in closing_lines(report):
         console.print(line, markup=False, soft_wrap=True)
@@ -55,6 +56,18 @@ def build_data_set(
         "bad_images": len(report.bad),
         "splits": {name: {key: split[key] for key in ("records", "counts")} for name, split in report.splits.items()},
     }
+
+
+@contextmanager
+def _cluster(address: str | None, settings: dict) -> Iterator[dict]:
+    """The settings, with the executor of the Dask cluster at `address` if one is named."""
+    if address is None:
+        yield settings
+        return
+    from fastlt.data.dask_cluster import cluster
+
+    with cluster(address) as (executor, threads):
+        yield {**settings, "executor": executor, "workers": settings.get("workers") or threads}
 
 
 def _read_folders(root: Path | Address | None, options: dict) -> list[Path | Address]:

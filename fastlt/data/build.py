@@ -91,9 +91,10 @@ def build(
     At an address (s3://bucket/set) they appear when they are whole; until then they lie aside, see remote.publish.
     recipe: default the source's own. val: share of the training images, after the recipe, that becomes `val`; default
     the source's own. hiding: labels of `train` that become unknown. balance_attributes: varied copies of training
-    images with rare attributes, see attribute_balance. workers: processes, default one a core; `executor` takes their
-    place, for example a Dask cluster's. max_side, quality: see pictures.Treatment. raw: uint8 RGB; default only if the
-    source gives arrays.
+    images with rare attributes, see attribute_balance. workers: processes, default one a core. executor: any of
+    concurrent.futures, such as a Dask cluster's (dask_cluster.py), takes their place, 4 `workers` chunks at a time; its
+    processes need fastlt, the decoders and the files that this machine has. max_side, quality: see
+    pictures.Treatment. raw: uint8 RGB; default only if the source gives arrays.
     on_bad: "transcode" stores what DALI does not show as Pillow does (found by trying; where DALI is not installed, all
     but the plain kinds of pictures.py) as a PNG of what Pillow sees; "skip" leaves it out; both leave out what Pillow
     cannot read, and list in OUT/bad-images.txt what is left out; "fail" ends at the first of either.
