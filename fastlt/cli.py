@@ -364,10 +364,11 @@ def virtual_examples(run, temperatures, checkpoint, device, json_file) -> None:
 @click.argument("spec", required=False)
 @click.option("--out", type=FOLDER, help="Folder of the runs and of the table.")
 @set_option
+@click.option("--row", "rows", multiple=True, metavar="LABEL", help="Run this row alone; may be given again.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]))
 @click.option("--list", "list_sweeps", is_flag=True, help="List the sweeps and end.")
 @json_option
-def sweep(spec, out, overrides, device, list_sweeps, json_file) -> None:
+def sweep(spec, out, overrides, rows, device, list_sweeps, json_file) -> None:
     """Train every row of a table with every seed: SPEC is a name such as voc_lt/ablation, or a YAML file of your own.
 
     The same command again goes on where it was stopped, and trains nothing that is finished. --set holds for all
@@ -384,7 +385,7 @@ def sweep(spec, out, overrides, device, list_sweeps, json_file) -> None:
         raise click.UsageError("give SPEC and --out")
     from fastlt.commands.sweep import run_sweep
 
-    _write_json(json_file, run_sweep(spec, out, list(overrides), device, _console()))
+    _write_json(json_file, run_sweep(spec, out, list(overrides), device, _console(), rows))
 
 
 @commands.command()

@@ -135,7 +135,7 @@ class PipelineConfig(Section):
 
 
 class ModelConfig(Section):
-    backbone: str = "resnet50"  # any timm model, or cifar_resnet20 / 32 / 34 / 44 / 56
+    backbone: str = "resnet50"  # any timm model, or cifar_resnet8 / 14 / 20 / 32 / 34 / 44 / 56
     init: str | None = None  # "timm", "package:NAME" or a .pth, .ckpt or .safetensors file
     keep_head: bool = False  # load the classifier of `init` as well
     pooling: Literal["avg", "max"] | None = None  # of the last feature map; default: the network's own

@@ -272,7 +272,8 @@ class Trainer:
         found = self.measure(self.validation, "validation")
         self._write({"step": self.step, "split": "val"} | headline(found))
         name = "mAP" if self.data.multi_label else "top1"
-        if self._in_last_stage() and (self.best is None or found[name] > self.best["value"]):
+        # A long tail leaves few images for validation, so that results are often equal: the later had more training.
+        if self._in_last_stage() and (self.best is None or found[name] >= self.best["value"]):
             self.best = {"step": self.step, "metric": name, "value": found[name]}
             self._save_to(self.folder.best)
 

@@ -286,12 +286,22 @@ def test_a_run_is_never_written_over(digits, whole):
 
 def test_the_best_checkpoint_is_chosen_by_validation_and_evaluated_with_averaged_weights(digits, whole):
     state = checkpoint.load(whole.best)
-    best = max((row for row in rows(whole) if row.get("split") == "val"), key=lambda row: row["top1"])
+    best = max((row for row in rows(whole) if row.get("split") == "val"), key=lambda row: (row["top1"], row["step"]))
     assert (state["step"], state["best"]["value"]) == (best["step"], best["top1"])
     trained = Trained.load(whole, ALONE)
     assert trained.checkpoint == whole.best
     measured = trained.measure("val")
     assert measured["top1"] == best["top1"]
+
+
+def test_of_checkpoints_that_validate_equally_the_latest_is_the_best(digits, tmp_path, monkeypatch):
+    from fastlt.train.trainer import Trainer
+
+    measure = Trainer.measure
+    monkeypatch.setattr(Trainer, "measure", lambda *given: measure(*given) | {"top1": 0.5})
+    folder, _ = run(tmp_path / "run", config_of(digits, "train.epochs=1", "train.evaluate_every=0.5"))
+    steps = [row["step"] for row in rows(folder) if row.get("split") == "val"]
+    assert len(steps) == 2 and checkpoint.load(folder.best)["step"] == steps[-1]
 
 
 def test_an_unreadable_picture_in_training_is_replaced_and_remembered(digits, tmp_path, monkeypatch):
