@@ -99,7 +99,10 @@ def test_a_worker_that_lacks_the_files_is_no_reason_to_leave_pictures_out(tmp_pa
         def submit(self, work, images):
             return super().submit(work, [path.replace("two", "gone") for path in images])
 
-    with Elsewhere(1) as executor, pytest.raises(UserError, match="a worker finds 1 bad .*, this machine does not: let every"):
+    with (
+        Elsewhere(1) as executor,
+        pytest.raises(UserError, match="a worker finds 1 bad .*, this machine does not: let every"),
+    ):
         build(ListSource({"train": items}, classes=1), tmp_path / "out", executor=executor)
 
 

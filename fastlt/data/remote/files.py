@@ -27,6 +27,7 @@ from fastlt.errors import UserError
 
 PIECE = 8 << 20  # bytes of one request
 GAP = 64 << 10  # bytes between two records that are read along, which is faster than to ask twice
+IN_MEMORY = 256 << 20  # bytes of small arrays of one shard that may lie in memory while they are read
 AT_ONCE = 16  # shards whose small arrays are fetched side by side
 RENEW = "upload it again, or build it again"
 
@@ -73,14 +74,14 @@ class RemoteFiles:
         """A handle to read the small arrays of a shard and its ids: a file of its length without the records."""
         for _ in range(transport.WRONG):
             with _room_for(self._address(shard), self.cache):
-                self._fetch_index(shard)
-            handle = self.cache.open(self._index_name(shard))
-            if handle is None:  # given up between our two steps
+                handle = self._find_index(shard)
+            if handle is None:  # given up between two steps
                 continue
             if self._sums_fit(shard, handle):
                 return handle
-            self.cache.discard(self._index_name(shard))
             os.close(handle)
+            for name in (self._name(shard), self._index_name(shard)):
+                self.cache.discard(name)
         raise UserError(f"{self._address(shard)}: its arrays are not what was written; {RENEW}")
 
     def fetch(
@@ -164,19 +165,42 @@ class RemoteFiles:
         with contextlib.suppress(NoRoom):  # for all at once
             self._fetch_index(shard)
 
+    def _find_index(self, shard: int) -> int | None:
+        """In the whole shard, in a file of its own, or in memory where the cache has no room."""
+        handle = self._open_whole(shard)
+        if handle is not None:
+            return handle
+        try:
+            self._fetch_index(shard)
+        except NoRoom:
+            first, last = self._records[shard]
+            small = self._gives_parts and first + self._shards[shard]["bytes"] - last <= IN_MEMORY
+            if not small or not hasattr(os, "memfd_create"):
+                raise
+            return self._index_in_memory(shard)
+        return self.cache.open(self._index_name(shard))
+
     def _fetch_index(self, shard: int) -> None:
         if not self._gives_parts:
             return self._fetch_whole(shard)
         first, last = self._records[shard]
-        size = self._shards[shard]["bytes"]
-        spans = [(0, first), (last, size)]
+        spans = [(0, first), (last, self._shards[shard]["bytes"])]
+        self.cache.fill(self._index_name(shard), spans, partial(self._write_index, shard))
 
-        def write(handle: int) -> None:
-            os.ftruncate(handle, size)
-            for start, end in spans:
-                _copy(self._address(shard), start, end, handle)
+    def _index_in_memory(self, shard: int) -> int:
+        handle = os.memfd_create("fastlt-index")
+        try:
+            self._write_index(shard, handle)
+        except BaseException:
+            os.close(handle)
+            raise
+        return handle
 
-        self.cache.fill(self._index_name(shard), spans, write)
+    def _write_index(self, shard: int, handle: int) -> None:
+        (first, last), size = self._records[shard], self._shards[shard]["bytes"]
+        os.ftruncate(handle, size)
+        for start, end in ((0, first), (last, size)):
+            _copy(self._address(shard), start, end, handle)
 
     def _fetch_whole(self, shard: int) -> None:
         spans = [(0, self._shards[shard]["bytes"])]
@@ -256,6 +280,8 @@ def fetched(folder: Address, shard: dict) -> Iterator[Path]:
 def _room_for(address: Address, cache: Cache) -> Iterator[None]:
     try:
         yield
+    except OSError as error:
+        raise UserError(f"{address}: its arrays cannot be held: {error.strerror or error}; free some space") from error
     except NoRoom as full:
         advice = f"free some space or name another folder in {FOLDER}" if full.disk_full else f"raise {SIZE}"
         raise UserError(f"the cache {cache.folder} has no room for {address}; {advice}") from None

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -289,16 +291,28 @@ class TestTheCacheOfARun:
                 resource.setrlimit(resource.RLIMIT_FSIZE, before)
             assert_same(remote, local)
 
-    def test_a_full_disk_before_the_arrays_are_there_is_one_line(self, served, monkeypatch):
+    def test_a_cache_without_any_room(self, whole, served, monkeypatch, cache):
+        monkeypatch.setenv("FASTLT_CACHE_GB", "0")
+        with ShardSet(f"{served[0]}/train") as remote, ShardSet(whole / "train") as local:
+            remote.expect(np.arange(len(local)))
+            assert_same(remote, local)
+        assert cached(cache) == []
+
+    def test_where_not_even_memory_takes_the_arrays_it_is_one_line(self, served):
         import resource
 
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
         try:
-            with pytest.raises(UserError, match=r"the cache .* has no room for .*; free some space or name another"):
+            with pytest.raises(UserError, match=r"shard-00000.h5: its arrays cannot be held: .*; free some space"):
                 ShardSet(f"{served[0]}/train")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    def test_a_cache_that_cannot_be_written_is_one_line(self, served, cache):
+        cache.write_text("a file")
+        with pytest.raises(UserError, match=r"the cache .* cannot be written: .*; name another folder in FASTLT_CACHE"):
+            ShardSet(f"{served[0]}/train")
 
     @pytest.mark.parametrize("text", ["much", "-1", "nan", "inf"])
     def test_a_size_that_is_none(self, served, monkeypatch, text):
@@ -365,3 +379,46 @@ class TestHostileSets:
 
         with pytest.raises(UserError, match="makes no sense"):
             self.opened(self.claim(whole, tmp_path, change), monkeypatch)
+
+
+READER = """
+import sys, time
+import numpy as np
+from fastlt.data.shards import ShardSet
+with ShardSet(sys.argv[1]) as remote:
+    everything = np.arange(len(remote))
+    remote.expect(everything)
+    print("expects", flush=True)
+    while not all(shard in remote._files._held for shard in range(len(remote.manifest["shards"]))):
+        time.sleep(0.01)
+    print(len(remote.read(everything)), flush=True)
+"""
+
+
+class TestProcessesOfOneHost:
+    def start(self, address):
+        return subprocess.Popen(
+            [sys.executable, "-c", READER, address], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+        )
+
+    def test_each_shard_is_fetched_once(self, whole, served, cache):
+        address, faults = served
+        faults.bytes_per_second = 400_000
+        with self.start(f"{address}/train") as one, self.start(f"{address}/train") as other:
+            for process in (one, other):
+                assert process.stdout.read().split()[-1] == "33"
+        starts = [name for name, start, size in faults.asked if start == 0 and size > 20_000]
+        assert sorted(starts) == shard_names(whole / "train") == cached(cache)
+
+    def test_what_a_killed_one_began_is_no_obstacle(self, whole, served, cache):
+        address, faults = served
+        faults.bytes_per_second = 100_000
+        with self.start(f"{address}/train") as killed:
+            assert killed.stdout.readline() == "expects\n"
+            wait_until(lambda: any(cache.glob("*/*.h5.partial")))
+            killed.kill()
+        assert any(cache.glob("*/*.partial"))
+        faults.bytes_per_second = None
+        with self.start(f"{address}/train") as other:
+            assert other.stdout.read().split()[-1] == "33"
+        assert cached(cache) == shard_names(whole / "train") and not any(cache.glob("*/*.partial"))
