@@ -16,6 +16,20 @@ from fastlt import __version__
 from fastlt.errors import UserError
 
 FOLDER = click.Path(path_type=Path)
+
+
+class _Place(click.ParamType):
+    """A folder, or an address such as s3://bucket/set."""
+
+    name = "folder or address"
+
+    def convert(self, value, param, ctx):
+        from fastlt.address import located
+
+        return located(value)
+
+
+DATA = _Place()
 BENCHES = (
     "loader",
     "losses",
@@ -100,8 +114,8 @@ def demo(out: Path, steps: int | None) -> None:
 
 @commands.command()
 @click.argument("source")
-@click.option("--root", type=FOLDER, help="Folder or archive that holds the data; digits needs none.")
-@click.option("--out", type=FOLDER, required=True, help="Folder to write: train/, val/, test/.")
+@click.option("--root", type=DATA, help="Folder or archive that holds the data; digits needs none.")
+@click.option("--out", type=DATA, required=True, help="Folder or address to write: train/, val/, test/.")
 @click.option("--recipe", help="none, exponential, step, pareto, voc-lt, coco-lt or ids; default: the source's own.")
 @click.option("--imbalance", type=float, help="Largest class over the smallest, for exponential, step and pareto.")
 @click.option("--largest", type=int, help="Images of the largest class; default: all, 800 (voc-lt), 1200 (coco-lt).")
@@ -113,6 +127,7 @@ def demo(out: Path, steps: int | None) -> None:
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the source.")
 @click.option("--shard-mb", type=float, default=256, show_default=True, help="Largest size of a shard.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; default one a core.")
+@click.option("--dask", metavar="ADDRESS", help="Let the workers of this Dask cluster (tcp://HOST:8786) do the work.")
 @click.option("--max-side", type=int, help="Scale longer pictures down to this many pixels.")
 @click.option("--quality", type=int, help="Store every picture as JPEG of this quality.")
 @click.option(
@@ -148,11 +163,11 @@ def build(source, root, out, json_file, **settings) -> None:
 
 
 @commands.command()
-@click.argument("data", type=FOLDER)
+@click.argument("data", type=DATA)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the streams, and of the pictures shown.")
 @click.option("--plot", type=FOLDER, help="Draw the long tail into this .png, .svg or .pdf file.")
 @click.option("--html", type=FOLDER, help="Write a page with plots, co-occurrence and pictures to this file.")
-@click.option("--before", type=FOLDER, help="Compare with this other data set, class by class, in the page of --html.")
+@click.option("--before", type=DATA, help="Compare with this other data set, class by class, in the page of --html.")
 @click.option("--pixels", is_flag=True, help="Also decode all training pictures: mean and deviation of their pixels.")
 @json_option
 def inspect(
@@ -192,7 +207,7 @@ def inspect(
 
 
 @commands.command()
-@click.argument("data", type=FOLDER)
+@click.argument("data", type=DATA)
 @json_option
 def verify(data: Path, json_file: Path | None) -> None:
     """Check every byte of a data set against its checksums.
@@ -280,7 +295,7 @@ def train(recipe, out, overrides, resume, device, list_recipes) -> None:
 @commands.command("eval")
 @click.argument("run", type=FOLDER)
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
-@click.option("--data", type=FOLDER, help="Another data set with the same classes.")
+@click.option("--data", type=DATA, help="Another data set with the same classes.")
 @click.option(
     "--checkpoint", type=click.Choice(["best", "last"]), help="Default: best if a validation split chose one."
 )
@@ -317,7 +332,7 @@ def predict(run, pictures, out, checkpoint, device) -> None:
 @commands.command()
 @click.argument("run", type=FOLDER)
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="Default: val; train with --folds.")
-@click.option("--data", type=FOLDER, help="Another data set with the same classes.")
+@click.option("--data", type=DATA, help="Another data set with the same classes.")
 @click.option("--grid/--all-scores", default=True, help="Try .05, .10 ... .70 (default), or every score there is.")
 @click.option("--folds", type=click.IntRange(min=2), help="Train on the other folds and fit on what each left out.")
 @click.option("--checkpoint", type=click.Choice(["best", "last"]))
@@ -360,7 +375,7 @@ def gradients(recipes, overrides, plot, json_file) -> None:
 
 @commands.command()
 @click.argument("runs", type=FOLDER, nargs=-1, required=True)
-@click.option("--original", type=FOLDER, help="The same data set with all its labels, for one more column.")
+@click.option("--original", type=DATA, help="The same data set with all its labels, for one more column.")
 @click.option("--checkpoint", type=click.Choice(["best", "last"]))
 @click.option("--device", type=click.Choice(["cpu", "cuda"]))
 @json_option

@@ -22,11 +22,14 @@ from fastlt.errors import UserError
 from fastlt.prefetch import Fed, Feed, Prepared, Window
 from fastlt.replacement import Replacement
 
+MOST_STEPS, MOST_POSITIONS = 128, 32_768  # that a remote set is told of ahead
+
 
 class Records(Protocol):
     """Where pictures and labels come from: `ShardSet`, or files to predict."""
 
     encoding: str
+    is_remote: bool  # if so, it has `expect` and `forget_expected` too
     attributes: dict[str, list[int]]  # of each attribute its classes
 
     def __len__(self) -> int: ...
@@ -142,9 +145,12 @@ class Loader:
             self._running.pop().close()
         if window is not None:
             window.close()
+            if self.records.is_remote:
+                self.records.forget_expected()
 
     def _start(self) -> None:
         first, prefetch = self.step, self.data.prefetch
+        self._announced = first  # the next step whose records are to be announced
         on_cpu = self.place.device.type == "cpu"
         held = 3 * prefetch if on_cpu else prefetch  # batches that are ready, in the operator's way, and in DALI's
         self._window = Window(self._prepare, first, depth=held + 2, name="fastlt-loader")
@@ -170,13 +176,26 @@ class Loader:
         return sum(len(part.view_keys) * part.batch // self.place.ranks for part in parts)
 
     def _prepare(self, step: int) -> Prepared:
+        if self.records.is_remote:
+            self._announce(step)
         position, index = {}, {}
         for part in self.parts:
-            start, count = streams.rank_part(step, part.batch, self.place.rank, self.place.ranks)
-            position[part.name] = np.arange(start, start + count)
-            index[part.name] = self.replacement(part.stream.indices(start, count))
+            position[part.name], index[part.name] = self._shown(part, step)
         inputs = [self._inputs(config, parts, position, index) for config, parts in self.graphs]
         return Prepared(inputs, position, index)
+
+    def _shown(self, part: Part, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """int64 [b] each: this rank's positions in the batch of a stream, and the images there."""
+        start, count = streams.rank_part(step, part.batch, self.place.rank, self.place.ranks)
+        return np.arange(start, start + count), self.replacement(part.stream.indices(start, count))
+
+    def _announce(self, step: int) -> None:
+        """Tells the records what will be read of them from `step` on."""
+        ahead = max(1, min(MOST_STEPS, MOST_POSITIONS // max(part.batch for part in self.parts)))
+        for later in range(self._announced, step + ahead):
+            for part in self.parts:
+                self.records.expect(self._shown(part, later)[1])
+        self._announced = max(self._announced, step + ahead)
 
     def _inputs(self, config, parts: list[Part], position, index) -> Fed:
         """The views of each stream one after the other."""
