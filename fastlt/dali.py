@@ -11,12 +11,14 @@ import numpy as np
 from fastlt import augment
 from fastlt.augmentation import policies, resize
 from fastlt.config import PipelineConfig
+from fastlt.data.decoding_child import BATCH
 from fastlt.errors import UserError
 from fastlt.prefetch import Fed
 
 Device = Literal["cpu", "gpu"]
 Encoding = Literal["encoded", "raw"]
 Source = Callable[[int], Fed]  # of the number of a batch, from 0
+WINDOW = dict.fromkeys(("window_shape", "window_start"), "int32")  # what decoding a window takes
 
 
 class Graph:
@@ -73,10 +75,10 @@ def decoder(batch: int, threads: int, prefetch: int, source: Source):
 
     def fed(iteration: int) -> tuple[list, dict[str, np.ndarray]]:
         given = source(iteration)
-        return given.pictures, {name: given.drawn[name] for name in names}
+        return given.pictures, {name: given.drawn[name] for name in WINDOW}
 
-    names = dict.fromkeys(("window_shape", "window_start"), "int32")
-    return _pipeline(define, fed, names, "", {"batch_size": batch, "device_id": None, "num_threads": threads}, prefetch)
+    settings = {"batch_size": batch, "device_id": None, "num_threads": threads}
+    return _pipeline(define, fed, WINDOW, "", settings, prefetch)
 
 
 def policy(config: PipelineConfig, batch: int, threads: int, source: Callable[[int], tuple[list, dict]]):
@@ -110,22 +112,38 @@ def to_torch(output):
     return torch.from_dlpack(output.as_tensor())
 
 
-def decodes(record: np.ndarray, encoding: str, device: str = "cpu", device_id: int | None = None) -> bool:
-    """Whether DALI turns the record (uint8, encoded bytes or raw [H, W, 3]) into a picture, on that device."""
-    if encoding == "raw":
-        return record.ndim == 3 and record.shape[2] == 3
-    dali = _dali()
+def undecoded(
+    pictures: list[np.ndarray],
+    start: np.ndarray,
+    shape: np.ndarray,
+    device: Device = "cpu",
+    device_id: int | None = None,
+) -> list[int]:
+    """The places of encoded pictures (uint8 [bytes]) whose window DALI does not decode on that device, ascending.
 
-    @dali.pipeline_def(batch_size=1, num_threads=1, device_id=device_id, exec_dynamic=True, prefetch_queue_depth=1)
-    def decode_one():
-        data = dali.fn.external_source(source=lambda: [record], batch=True)
-        return dali.fn.decoders.image(data, device="mixed" if device == "gpu" else "cpu", output_type=dali.types.RGB)
+    start, shape: int32 [B, 2], the windows. Found by halving batches that are refused.
+    """
 
-    try:
-        decode_one().run()
-    except RuntimeError:
-        return False
-    return True
+    def define(given, parameters):
+        return resize.decode(given, parameters, device, "encoded")
+
+    def decode(rows: np.ndarray) -> bool:
+        fed = [pictures[row] for row in rows], {"window_start": start[rows], "window_shape": shape[rows]}
+        settings = {"batch_size": len(rows), "device_id": device_id, "num_threads": 1}
+        try:
+            _pipeline(define, lambda _: fed, WINDOW, "", settings, prefetch=1).run()
+        except RuntimeError:
+            return False
+        return True
+
+    def refused(rows: np.ndarray) -> list[int]:
+        if decode(rows):
+            return []
+        half = len(rows) // 2
+        return refused(rows[:half]) + refused(rows[half:]) if half else rows.tolist()
+
+    rows = np.arange(len(pictures))
+    return [row for at in range(0, len(rows), BATCH) for row in refused(rows[at : at + BATCH])]
 
 
 def _pipeline(define, fed, kinds: dict[str, str], layout: str, settings: dict, prefetch: int, conditionals=False):

@@ -3,13 +3,14 @@
 fastlt owns order, length and epochs; DALI never sees an end. For every step a producer thread reads the records and
 draws the augmentation parameters ahead. On a GPU, DALI decodes and augments them in its own threads; on the CPU it
 decodes, and a second thread ends the way with the compiled operator, ahead too. What a step holds is a pure function of
-(seed, step, bad images), so nothing here has a state that a checkpoint must keep but those two.
+(seed, step) and of the files; what a checkpoint keeps besides, the bad images, is for counting them.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +21,7 @@ from fastlt.batch import Batch, StreamSpec
 from fastlt.config import DataConfig, PipelineConfig
 from fastlt.errors import UserError
 from fastlt.prefetch import Fed, Feed, Prepared, Window
-from fastlt.replacement import Replacement
+from fastlt.replacement import Replacement, Shown
 
 MOST_STEPS, MOST_POSITIONS = 128, 32_768  # that a remote set is told of ahead
 
@@ -102,6 +103,7 @@ class Loader:
 
     @property
     def bad_images(self) -> set[int]:
+        """Images met so far that could not be shown where they should have been."""
         return self.replacement.bad
 
     def __enter__(self) -> Loader:
@@ -124,6 +126,7 @@ class Loader:
             except RuntimeError as error:
                 self._set_aside_bad_images(error)
         prepared = self._window.get(self.step)
+        self.replacement.count(prepared.bad)
         batch = self._assemble(prepared, outputs)
         self.step += 1
         for window in filter(None, (self._ahead, self._window)):
@@ -178,37 +181,50 @@ class Loader:
     def _prepare(self, step: int) -> Prepared:
         if self.records.is_remote:
             self._announce(step)
-        position, index = {}, {}
-        for part in self.parts:
-            position[part.name], index[part.name] = self._shown(part, step)
-        inputs = [self._inputs(config, parts, position, index) for config, parts in self.graphs]
-        return Prepared(inputs, position, index)
+        position, index, inputs, bad = {}, {}, [], set()
+        for config, parts in self.graphs:
+            shown = {}
+            for part in parts:
+                position[part.name], wanted = self._wanted(part, step)
+                decodes = partial(self._decodes, config, part, int(position[part.name][0]))
+                shown[part.name] = self.replacement(wanted, decodes)
+                index[part.name] = shown[part.name].index
+                bad |= shown[part.name].bad
+            inputs.append(self._inputs(config, parts, position, shown))
+        return Prepared(inputs, position, index, bad)
 
-    def _shown(self, part: Part, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """int64 [b] each: this rank's positions in the batch of a stream, and the images there."""
+    def _wanted(self, part: Part, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """int64 [b] each: this rank's positions in the batch of a stream, and the images that belong there."""
         start, count = streams.rank_part(step, part.batch, self.place.rank, self.place.ranks)
-        return np.arange(start, start + count), self.replacement(part.stream.indices(start, count))
+        return np.arange(start, start + count), part.stream.indices(start, count)
 
     def _announce(self, step: int) -> None:
         """Tells the records what will be read of them from `step` on."""
         ahead = max(1, min(MOST_STEPS, MOST_POSITIONS // max(part.batch for part in self.parts)))
         for later in range(self._announced, step + ahead):
             for part in self.parts:
-                self.records.expect(self._shown(part, later)[1])
+                self.records.expect(self._wanted(part, later)[1])
         self._announced = max(self._announced, step + ahead)
 
-    def _inputs(self, config, parts: list[Part], position, index) -> Fed:
+    def _inputs(self, config: PipelineConfig, parts: list[Part], position, shown: dict[str, Shown]) -> Fed:
         """The views of each stream one after the other."""
         pictures: list[np.ndarray] = []
         drawn: list[dict[str, np.ndarray]] = []
-        module = augment.load(config.name)
         for part in parts:
-            rows = self.records.read(index[part.name])
-            shapes = self.records.shapes(index[part.name])
-            for key in part.view_keys:
-                pictures += rows
-                drawn.append(module.parameters(config, key, position[part.name], shapes))
+            pictures += shown[part.name].pictures * len(part.view_keys)
+            drawn += self._drawn(config, part, position[part.name], shown[part.name].index)
         return Fed(pictures, {name: np.concatenate([d[name] for d in drawn]) for name in drawn[0]})
+
+    def _drawn(self, config: PipelineConfig, part: Part, position, index) -> list[dict[str, np.ndarray]]:
+        """What the recipe draws, for each view."""
+        shapes, recipe = self.records.shapes(index), augment.load(config.name)
+        return [recipe.parameters(config, key, position, shapes) for key in part.view_keys]
+
+    def _decodes(self, config: PipelineConfig, part: Part, start: int, row: int, image: int, record) -> bool:
+        """Whether an image can be shown in row `row` of a stream's part from position `start` on, in every view."""
+        views = self._drawn(config, part, np.array([start + row]), np.array([image]))
+        windows = [np.concatenate([view[name] for view in views]) for name in ("window_start", "window_shape")]
+        return not dali.undecoded([record] * len(views), *windows, *self._dali_device())
 
     def _assemble(self, prepared: Prepared, outputs: list[torch.Tensor]) -> Batch:
         images = {}
@@ -235,10 +251,6 @@ class Loader:
         """Where outputs are awaited: on torch's stream, so that the host need not wait; nowhere on the CPU."""
         return (torch.cuda.current_stream(self.place.device),) if self.place.device.type == "cuda" else ()
 
-    def _decodes(self, index: int) -> bool:
-        record = self.records.read(np.array([index]))[0]
-        return dali.decodes(record, self.records.encoding, *self._dali_device())
-
     def _dali_device(self) -> tuple[str, int | None]:
         device = self.place.device
         return ("gpu", device.index) if device.type == "cuda" else ("cpu", None)
@@ -246,12 +258,15 @@ class Loader:
     def _set_aside_bad_images(self, error: RuntimeError) -> None:
         """Finds the pictures of this step that do not decode, and begins the step again without them."""
         prepared = self._window.get(self.step)
-        shown = np.unique(np.concatenate(list(prepared.index.values())))
         self.close()
-        bad = [int(i) for i in shown if not self._decodes(int(i))]
-        if not bad:
+        found = set()
+        if self.records.encoding != "raw":
+            for (_, parts), fed in zip(self.graphs, prepared.inputs, strict=True):
+                index = np.concatenate([np.tile(prepared.index[part.name], len(part.view_keys)) for part in parts])
+                windows = fed.drawn["window_start"], fed.drawn["window_shape"]
+                found |= set(index[dali.undecoded(fed.pictures, *windows, *self._dali_device())].tolist())
+        if not self.replacement.doubt(found):
             raise UserError(f"loading step {self.step} failed: {str(error).strip().splitlines()[0]}") from error
-        self.replacement.set_aside(bad)
 
 
 def _own_cores() -> int:

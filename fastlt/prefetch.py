@@ -22,11 +22,15 @@ class Fed:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The host side of one step: for each graph what it is fed, and for each stream what it shows."""
+    """The host side of one step: for each graph what it is fed, and for each stream what it shows.
+
+    `bad`: the images that should have been shown in it and could not.
+    """
 
     inputs: list[Fed]
     position: dict[str, np.ndarray]
     index: dict[str, np.ndarray]
+    bad: set[int]
 
 
 class Window(Generic[T]):

@@ -1,7 +1,12 @@
 """Data sets that several tests share, built once a session."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent))  # corrupted
 
 torch.set_num_threads(min(torch.get_num_threads(), 2))
 

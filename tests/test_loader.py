@@ -191,7 +191,7 @@ def test_too_many_bad_pictures_stop_the_run_with_their_names(records):
 def test_a_class_without_any_readable_picture_is_named(records):
     starts, images = records.class_members()
     damaged = Damaged(records, images[starts[9] : starts[10]].tolist())
-    with loader_of(damaged, MAIN) as loader, pytest.raises(UserError, match="nor does any that could take its place"):
+    with loader_of(damaged, MAIN) as loader, pytest.raises(UserError, match="nor can any that could take its place"):
         for _ in range(len(records)):
             next(loader)
 

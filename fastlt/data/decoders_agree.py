@@ -48,6 +48,13 @@ def disagreements(files: list[bytes], shown: list[np.ndarray]) -> list[str | Non
     return [disagreements([file], [image])[0] for file, image in zip(files, shown, strict=True)]
 
 
+def undecoded(file: bytes, height: int, width: int) -> str | None:
+    """None if DALI decodes the file to these sides, in pixels; else, in words, what it does. Raises like the other."""
+    blank = np.zeros((height, width, 3), np.uint8)
+    seen = _try([file], [blank])
+    return NOT_DECODED if seen is None else _other_shape(seen[0], blank, "the shard says")
+
+
 def _try(files: list[bytes], shown: list[np.ndarray]) -> list[Seen] | None:
     """None if DALI refuses one of them, or does not come back."""
     for _ in range(2 if len(files) == 1 else 1):  # something else may have ended the process: a second chance
@@ -68,9 +75,13 @@ def _process() -> DecodingProcess:
 
 
 def _difference(seen: Seen, shown: np.ndarray) -> str | None:
-    if seen.difference == OTHER_SHAPE:
-        height, width = shown.shape[:2]
-        return f"DALI decodes it to {seen.width} x {seen.height} pixels, Pillow to {width} x {height}"
     if seen.difference <= LARGEST_DIFFERENCE:
-        return None
+        return _other_shape(seen, shown, "Pillow to")
     return f"DALI decodes it otherwise than Pillow, by up to {seen.difference} of 255 levels"
+
+
+def _other_shape(seen: Seen, shown: np.ndarray, by: str) -> str | None:
+    height, width = shown.shape[:2]
+    if seen.difference != OTHER_SHAPE:
+        return None
+    return f"DALI decodes it to {seen.width} x {seen.height} pixels, {by} {width} x {height}"

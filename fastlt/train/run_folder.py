@@ -1,4 +1,7 @@
-"""The folder of a run: config.yaml, environment.json, metrics.jsonl, TensorBoard events, checkpoints, summary.json."""
+"""The folder of a run: config.yaml, environment.json, metrics.jsonl, TensorBoard events, checkpoints, summary.json.
+
+bad-images.txt lists the training pictures that could not be shown; it is not there where all could.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.summary = path / "summary.json"
         self.report = path / "report.html"
+        self.bad_images = path / "bad-images.txt"
         self.events = path / "tensorboard"
         self.checkpoints = path / "checkpoints"
         self.last = self.checkpoints / "last.pt"

@@ -21,6 +21,7 @@ from fastlt.evaluate.scoring import score
 from fastlt.loader import Loader, Placement
 from fastlt.progress import Progress, TrainingSet, second_stage_start
 from fastlt.train import checkpoint, optim, precision, schedule
+from fastlt.train.bad_images import BadImages
 from fastlt.train.clock import Clock
 from fastlt.train.display import Display, headline
 from fastlt.train.ema import AveragedWeights
@@ -113,7 +114,7 @@ class Trainer:
             )
         self.events: Events | None = None
         self.sums: dict[str, Tensor] = {}
-        self.bad_images = 0  # over all ranks, when last saved
+        self.bad_images = BadImages(self.loader.replacement, records, folder, ranks.is_first, display.say)
         self.summed = 0  # steps whose terms `sums` holds
         self.best: dict | None = None
         self.clock = Clock()
@@ -240,9 +241,8 @@ class Trainer:
         left = (self.steps - self.step) * self.config.train.batch / max(rates["images_per_second"], 0.1)
         rate = self.optimizer.param_groups[0]["lr"]
         epoch = round(self.step / self.steps_per_epoch, 4)
-        self._write(
-            {"step": self.step, "epoch": epoch, "lr": rate, "terms": means} | rates | {"seconds_left": round(left)}
-        )
+        counts = {"seconds_left": round(left), "bad_images": len(self.bad_images.gather())}
+        self._write({"step": self.step, "epoch": epoch, "lr": rate, "terms": means} | rates | counts)
 
     def _means(self) -> dict[str, float]:
         """Reads the summed terms back: the one place where the host waits for the device.
@@ -296,8 +296,7 @@ class Trainer:
 
     def _save_to(self, path: Path) -> None:
         distributed.broadcast_buffers(self.method)
-        bad = sorted(set().union(*distributed.gather(self.loader.bad_images)))
-        self.bad_images = len(bad)
+        bad = self.bad_images.gather()
         sums = {name: distributed.mean(value) for name, value in self.sums.items()}
         if self.ranks.is_first:
             checkpoint.save(path, self._state(bad, sums))
@@ -352,7 +351,7 @@ class Trainer:
             "device": device_name(self.ranks.device),
             "ranks": self.ranks.count,
             "precision": self.precision.name,
-            "bad_images": self.bad_images,
+            "bad_images": len(self.bad_images.known),
             "best": self.best,
         }
 

@@ -180,9 +180,18 @@ def test_an_output_outlives_the_batches_after_it(run):
     np.testing.assert_allclose(seen, np.stack(pictures), atol=1e-3)
 
 
-def test_what_does_not_decode_is_found():
+@pytest.mark.parametrize("count", [1, 5, 40])
+def test_windows_that_do_not_decode_are_found(count):
     good = encoded(photo(40, 40))
-    assert dali.decodes(good, "encoded")
-    assert not dali.decodes(np.frombuffer(b"no picture at all", np.uint8), "encoded")
-    assert not dali.decodes(good[:200], "encoded")
-    assert dali.decodes(photo(40, 40), "raw")
+    pictures = [good] * count
+    start, shape = np.zeros((count, 2), np.int32), np.full((count, 2), 20, np.int32)
+    assert dali.undecoded(pictures, start, shape) == []
+    broken = sorted({0, count // 2, count - 1})
+    for row in broken:
+        pictures[row] = np.frombuffer(b"no picture", np.uint8) if row else good[:200]
+    assert dali.undecoded(pictures, start, shape) == broken
+
+
+def test_a_window_outside_of_its_picture_does_not_decode():
+    inside, outside = np.array([[0, 0], [10, 0]], np.int32), np.full((2, 2), 31, np.int32)
+    assert dali.undecoded([encoded(photo(40, 40))] * 2, inside, outside) == [1]

@@ -10,11 +10,13 @@ import time
 import numpy as np
 import pytest
 import torch
+from corrupted import REFUSED_LATER, corrupted
 from rich.console import Console
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastlt import config as run_config
 from fastlt.commands.training import train_config
+from fastlt.data.shards import ShardSet
 from fastlt.distributed import Ranks
 from fastlt.errors import UserError
 from fastlt.train import checkpoint
@@ -312,17 +314,35 @@ def test_of_checkpoints_that_validate_equally_the_latest_is_the_best(digits, tmp
     assert len(steps) == 2 and checkpoint.load(folder.best)["step"] == steps[-1]
 
 
-def test_an_unreadable_picture_in_training_is_replaced_and_remembered(digits, tmp_path, monkeypatch):
-    from fastlt.data.shards import ShardSet
+@pytest.fixture(scope="module")
+def damaged(digits, tmp_path_factory):
+    """Digits some of whose training pictures are none, though every sum fits; and which of them."""
+    broken = {3: b"", 40: b"no picture", 100: REFUSED_LATER["png with bad pixels"]}
+    return corrupted(digits, tmp_path_factory.mktemp("damaged") / "digits", broken), sorted(broken)
 
-    whole_read = ShardSet.read
-    broken = {3, 40, 100}
 
-    def read(self, indices):
-        found = zip(np.asarray(indices).tolist(), whole_read(self, indices), strict=True)
-        return [r[: len(r) // 3] if i in broken and self.folder.name == "train" else r for i, r in found]
-
-    monkeypatch.setattr(ShardSet, "read", read)
-    folder, summary = run(tmp_path / "run", config_of(digits, "train.epochs=1.2"))
+def test_pictures_that_cannot_be_shown_are_replaced_counted_and_named_also_after_a_stop(damaged, tmp_path):
+    data, broken = damaged
+    config = config_of(data, "train.epochs=1.2")
+    folder, summary = run(tmp_path / "whole", config)
     assert summary["bad_images"] == len(broken)
-    assert checkpoint.load(folder.last)["bad_images"] == sorted(broken)
+    assert [row["bad_images"] for row in rows(folder) if "terms" in row][-1] == len(broken)
+    assert checkpoint.load(folder.last)["bad_images"] == broken
+    named = dict(line.split("\t") for line in folder.bad_images.read_text().splitlines())
+    with ShardSet(data / "train") as records:
+        assert [*named] == records.ids(np.array(broken))
+    assert named.popitem()[1] == "it does not decode"
+
+    stopped = begin(tmp_path / "stopped", config)
+    with Trainer.open(config, stopped, ALONE, Display(quiet=True)) as trainer:
+        trainer.run(until=20)
+    run(stopped.path, config, resume=True)
+    assert_equal_runs(folder, stopped)
+    assert stopped.bad_images.read_text() == folder.bad_images.read_text()
+
+
+def test_too_many_pictures_that_cannot_be_shown_end_the_run(damaged, tmp_path):
+    data, broken = damaged
+    with pytest.raises(UserError, match=r"3 pictures cannot be shown, more than data\.max_bad_images = 2") as error:
+        run(tmp_path / "run", config_of(data, "train.epochs=1.2", "data.max_bad_images=2"))
+    assert "\n" not in str(error.value) and ".png (" in str(error.value)
