@@ -11,7 +11,7 @@ import torch
 from fastlt.bench import SUBJECTS, loader, peers
 from fastlt.bench import tables as shown
 
-from fastlt.cli import BENCHES
+from fastlt.cli.machine import BENCHES
 
 
 @pytest.fixture(scope="module")
