@@ -63,12 +63,13 @@ def _reproduce(part: Part, asked: argparse.Namespace) -> bool:
 
 
 def _build(name: str, folder: Path | None, out: Path) -> bool:
-    source, archive, options = DATA[name]
-    found = [folder / f"{archive}{ending}" for ending in ENDINGS if folder and (folder / f"{archive}{ending}").exists()]
-    if not found:
-        print(f"{name} needs {archive} in the folder of --data, as a folder or an archive", file=sys.stderr)
+    data = DATA[name]
+    places = [folder / f"{data.archive}{ending}" for ending in ENDINGS] if folder else []
+    root = next((place for place in places if place.exists()), None)
+    if root is None:
+        print(f"{name} needs {data.archive} in the folder of --data, as a folder or an archive", file=sys.stderr)
         return False
-    return _fastlt("build", source, "--root", str(found[0]), "--out", str(out), *options)
+    return _fastlt("build", data.source, "--root", str(root), "--out", str(out), *data.words)
 
 
 def _fastlt(*arguments: str) -> bool:

@@ -55,14 +55,13 @@ def _section(part: Part, table: dict, folder: Path) -> str:
 
 
 def _setting(part: Part, table: dict) -> str:
-    spec = sweep.load(part.sweep)
-    source, _, options = DATA[part.data]
+    spec, data = sweep.load(part.sweep), DATA[part.data]
     changed = ", ".join(f"`{key}={value}`" for key, value in spec.set.items())
     minutes = {
         run["summary"]: run["minutes"] for row in table["rows"] for run in row["runs"]
     }  # some are measured twice
     return (
-        f"`fastlt build {source} {' '.join(options)}`, then `fastlt sweep {part.sweep}`. All rows: {changed}. "
+        f"`fastlt build {data.source} {data.options}`, then `fastlt sweep {part.sweep}`. All rows: {changed}. "
         f"{len(minutes)} runs, {sum(minutes.values()):.0f} minutes of training."
     )
 

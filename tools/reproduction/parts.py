@@ -23,16 +23,34 @@ class Part:
     note: str = ""
 
 
-# Name -> source, what it reads, and options of `fastlt build`.
-DATA: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    **{
-        f"cifar10-lt-{imbalance}": ("cifar10", CIFAR10, ("--recipe", "exponential", "--imbalance", str(imbalance)))
-        for imbalance in (100, 50, 10)
-    },
-    "corel5k": ("corel5k", COREL5K, ("--val", "0.1073")),
-    "corel5k-rps": ("corel5k", COREL5K, ("--val", "0.1073", "--hide", "rps:0.5")),
-    "corel5k-fpc": ("corel5k", COREL5K, ("--val", "0.1073", "--hide", "fpc:50")),
-    "corel5k-lt": ("corel5k", COREL5K, ("--val", "0.1073", "--recipe", "voc-lt", "--largest", "200")),
+@dataclass(frozen=True)
+class DataSet:
+    """What `fastlt build` makes it of, and how many training images it then has."""
+
+    source: str
+    archive: str  # folder or archive of the data
+    images: int
+    options: str
+
+    @property
+    def words(self) -> list[str]:
+        """The options, one by one."""
+        return self.options.split()
+
+
+DATA = {
+    "cifar10-lt-100": DataSet("cifar10", CIFAR10, 12_406, "--recipe exponential --imbalance 100"),
+    "cifar10-lt-50": DataSet("cifar10", CIFAR10, 13_996, "--recipe exponential --imbalance 50"),
+    "cifar10-lt-10": DataSet("cifar10", CIFAR10, 20_431, "--recipe exponential --imbalance 10"),
+    "corel5k": DataSet("corel5k", COREL5K, 4_000, "--val 0.1073"),
+    "corel5k-rps": DataSet("corel5k", COREL5K, 4_000, "--val 0.1073 --hide rps:0.5"),
+    "corel5k-fpc": DataSet("corel5k", COREL5K, 4_000, "--val 0.1073 --hide fpc:50"),
+    "corel5k-lt": DataSet("corel5k", COREL5K, 1_900, "--val 0.1073 --recipe voc-lt --largest 200"),
+    "cifar100-lt-100": DataSet("cifar100", "cifar-100-python", 10_847, "--recipe exponential --imbalance 100"),
+    "voc-lt": DataSet(
+        "voc", "VOCdevkit", 1_142, "--option years=2012 --option test_years=2007 --recipe voc-lt --val 0"
+    ),
+    "coco-lt": DataSet("coco", "coco2017", 1_909, "--recipe coco-lt --val 0"),
 }
 
 _IMBALANCES = tuple(
@@ -135,14 +153,4 @@ PRESETS: dict[str, tuple[Part, ...]] = {
             (("ASL", "BCE"),),
         ),
     ),
-}
-
-DATA |= {
-    "cifar100-lt-100": ("cifar100", "cifar-100-python", ("--recipe", "exponential", "--imbalance", "100")),
-    "voc-lt": (
-        "voc",
-        "VOCdevkit",
-        ("--option", "years=2012", "--option", "test_years=2007", "--recipe", "voc-lt", "--val", "0"),
-    ),
-    "coco-lt": ("coco", "coco2017", ("--recipe", "coco-lt", "--val", "0")),
 }
