@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-SUBJECTS = ("loader", "losses", "step", "train", "build", "reader", "feeding", "index")
+SUBJECTS = ("loader", "losses", "step", "train", "build", "reader", "feeding", "index", "wgan")
 ALL = "all"
 
 

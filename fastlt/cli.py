@@ -16,7 +16,31 @@ from fastlt import __version__
 from fastlt.errors import UserError
 
 FOLDER = click.Path(path_type=Path)
-BENCHES = ("loader", "losses", "step", "train", "build", "reader", "feeding", "index")  # fastlt.bench's subjects
+
+
+class _Place(click.ParamType):
+    """A folder, or an address such as s3://bucket/set."""
+
+    name = "folder or address"
+
+    def convert(self, value, param, ctx):
+        from fastlt.address import located
+
+        return located(value)
+
+
+DATA = _Place()
+BENCHES = (
+    "loader",
+    "losses",
+    "step",
+    "train",
+    "build",
+    "reader",
+    "feeding",
+    "index",
+    "wgan",
+)  # fastlt.bench's subjects
 INTERRUPTED = 130  # the shell's status for Ctrl-C
 
 
@@ -90,8 +114,8 @@ def demo(out: Path, steps: int | None) -> None:
 
 @commands.command()
 @click.argument("source")
-@click.option("--root", type=FOLDER, help="Folder or archive that holds the data; digits needs none.")
-@click.option("--out", type=FOLDER, required=True, help="Folder to write: train/, val/, test/.")
+@click.option("--root", type=DATA, help="Folder or archive that holds the data; digits needs none.")
+@click.option("--out", type=DATA, required=True, help="Folder or address to write: train/, val/, test/.")
 @click.option("--recipe", help="none, exponential, step, pareto, voc-lt, coco-lt or ids; default: the source's own.")
 @click.option("--imbalance", type=float, help="Largest class over the smallest, for exponential, step and pareto.")
 @click.option("--largest", type=int, help="Images of the largest class; default: all, 800 (voc-lt), 1200 (coco-lt).")
@@ -103,6 +127,7 @@ def demo(out: Path, steps: int | None) -> None:
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the source.")
 @click.option("--shard-mb", type=float, default=256, show_default=True, help="Largest size of a shard.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; default one a core.")
+@click.option("--dask", metavar="ADDRESS", help="Let the workers of this Dask cluster (tcp://HOST:8786) do the work.")
 @click.option("--max-side", type=int, help="Scale longer pictures down to this many pixels.")
 @click.option("--quality", type=int, help="Store every picture as JPEG of this quality.")
 @click.option(
@@ -138,14 +163,21 @@ def build(source, root, out, json_file, **settings) -> None:
 
 
 @commands.command()
-@click.argument("data", type=FOLDER)
+@click.argument("data", type=DATA)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the streams, and of the pictures shown.")
 @click.option("--plot", type=FOLDER, help="Draw the long tail into this .png, .svg or .pdf file.")
 @click.option("--html", type=FOLDER, help="Write a page with plots, co-occurrence and pictures to this file.")
-@click.option("--before", type=FOLDER, help="Compare with this other data set, class by class, in the page of --html.")
+@click.option("--before", type=DATA, help="Compare with this other data set, class by class, in the page of --html.")
+@click.option("--pixels", is_flag=True, help="Also decode all training pictures: mean and deviation of their pixels.")
 @json_option
 def inspect(
-    data: Path, seed: int, plot: Path | None, html: Path | None, before: Path | None, json_file: Path | None
+    data: Path,
+    seed: int,
+    plot: Path | None,
+    html: Path | None,
+    before: Path | None,
+    pixels: bool,
+    json_file: Path | None,
 ) -> None:
     """Show the classes of a data set, its long tail, and the label distribution that each stream makes of it.
 
@@ -166,11 +198,16 @@ def inspect(
         from fastlt.report.data_page import write_data_page
 
         write_data_page(data, found, html, seed, before)
-    _write_json(json_file, found.as_dict())
+    measured = {}
+    if pixels:
+        from fastlt.commands.data import measure_pixels
+
+        measured = {"pixels": measure_pixels(data, _console())}
+    _write_json(json_file, found.as_dict() | measured)
 
 
 @commands.command()
-@click.argument("data", type=FOLDER)
+@click.argument("data", type=DATA)
 @json_option
 def verify(data: Path, json_file: Path | None) -> None:
     """Check every byte of a data set against its checksums.
@@ -183,6 +220,50 @@ def verify(data: Path, json_file: Path | None) -> None:
     _write_json(json_file, found)
     if found["problems"]:
         raise UserError(f"{data}: {len(found['problems'])} faults; build the data set again, or copy it again")
+
+
+@commands.group()
+def augment() -> None:
+    """Make more training pictures out of those of a data set.
+
+    Example: fastlt augment ml-wgan data/corel5k --below 20 --out data/corel5k-made
+    """
+
+
+def _size(_context, _option, text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    if not (height.isascii() and height.isdigit() and width.isascii() and width.isdigit()):
+        raise click.BadParameter("give height x width in pixels, such as 128x192")
+    return int(height), int(width)
+
+
+@augment.command("ml-wgan")
+@click.argument("data", type=FOLDER)
+@click.option("--out", type=FOLDER, required=True, help="Folder to write: train/.")
+@click.option("--below", type=click.IntRange(min=2), help="Only images with a class of fewer images; default: all.")
+@click.option("--iterations", type=click.IntRange(min=3), default=1001, show_default=True)
+@click.option("--size", callback=_size, default="128x192", show_default=True, help="Of pictures, multiples of 32.")
+@click.option("--channels", type=click.IntRange(min=1), default=64, show_default=True, help="Of the largest map.")
+@click.option("--at-once", type=click.IntRange(min=1), help="Images trained at once; default: 64 on a GPU, 1 on a CPU.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--quality", type=int, help="Store JPEG of this quality; default: PNG, which loses nothing.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Default: cuda if there is a GPU.")
+@click.option("--overwrite", is_flag=True, help="Replace another data set in OUT.")
+@json_option
+def ml_wgan(data, out, size, iterations, channels, seed, json_file, **how) -> None:
+    """Train a GAN for each training image of DATA, and write the three pictures that it makes in the end.
+
+    ML-WGAN-GP: Wasserstein GANs with gradient penalty, many trained at once as one network. The pictures have their
+    image's labels and the ids IMAGE#wgan-ITERATION. What was stopped goes on after the last group of images.
+
+    Example: fastlt augment ml-wgan data/corel5k --below 20 --out data/corel5k-made
+    """
+    from fastlt.commands.augment import make_by_wgan
+    from fastlt.wgan.settings import Settings
+
+    height, width = size
+    settings = Settings(iterations=iterations, height=height, width=width, channels=channels, seed=seed)
+    _write_json(json_file, make_by_wgan(data, out, settings, _console(), **how))
 
 
 @commands.command()
@@ -214,7 +295,7 @@ def train(recipe, out, overrides, resume, device, list_recipes) -> None:
 @commands.command("eval")
 @click.argument("run", type=FOLDER)
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
-@click.option("--data", type=FOLDER, help="Another data set with the same classes.")
+@click.option("--data", type=DATA, help="Another data set with the same classes.")
 @click.option(
     "--checkpoint", type=click.Choice(["best", "last"]), help="Default: best if a validation split chose one."
 )
@@ -251,7 +332,7 @@ def predict(run, pictures, out, checkpoint, device) -> None:
 @commands.command()
 @click.argument("run", type=FOLDER)
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="Default: val; train with --folds.")
-@click.option("--data", type=FOLDER, help="Another data set with the same classes.")
+@click.option("--data", type=DATA, help="Another data set with the same classes.")
 @click.option("--grid/--all-scores", default=True, help="Try .05, .10 ... .70 (default), or every score there is.")
 @click.option("--folds", type=click.IntRange(min=2), help="Train on the other folds and fit on what each left out.")
 @click.option("--checkpoint", type=click.Choice(["best", "last"]))
@@ -282,7 +363,8 @@ def thresholds(run, split, data, grid, folds, checkpoint, device, json_file) -> 
 def gradients(recipes, overrides, plot, json_file) -> None:
     """Draw how the losses of RECIPES pull at a logit, where its label is there and where it is not.
 
-    A loss that compares classes is drawn against one other class of logit 0 and the other label.
+    A loss that compares classes is drawn against one other class of logit 0 and the other label. Where a loss lets
+    labels pull that nobody knows, they are drawn too: of csl those that count.
 
     Example: fastlt gradients corel5k/bce corel5k/focal corel5k/asl --plot gradients.png
     """
@@ -293,7 +375,7 @@ def gradients(recipes, overrides, plot, json_file) -> None:
 
 @commands.command()
 @click.argument("runs", type=FOLDER, nargs=-1, required=True)
-@click.option("--original", type=FOLDER, help="The same data set with all its labels, for one more column.")
+@click.option("--original", type=DATA, help="The same data set with all its labels, for one more column.")
 @click.option("--checkpoint", type=click.Choice(["best", "last"]))
 @click.option("--device", type=click.Choice(["cpu", "cuda"]))
 @json_option
@@ -349,10 +431,11 @@ def virtual_examples(run, temperatures, checkpoint, device, json_file) -> None:
 @click.argument("spec", required=False)
 @click.option("--out", type=FOLDER, help="Folder of the runs and of the table.")
 @set_option
+@click.option("--row", "rows", multiple=True, metavar="LABEL", help="Run this row alone; may be given again.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]))
 @click.option("--list", "list_sweeps", is_flag=True, help="List the sweeps and end.")
 @json_option
-def sweep(spec, out, overrides, device, list_sweeps, json_file) -> None:
+def sweep(spec, out, overrides, rows, device, list_sweeps, json_file) -> None:
     """Train every row of a table with every seed: SPEC is a name such as voc_lt/ablation, or a YAML file of your own.
 
     The same command again goes on where it was stopped, and trains nothing that is finished. --set holds for all
@@ -369,7 +452,7 @@ def sweep(spec, out, overrides, device, list_sweeps, json_file) -> None:
         raise click.UsageError("give SPEC and --out")
     from fastlt.commands.sweep import run_sweep
 
-    _write_json(json_file, run_sweep(spec, out, list(overrides), device, _console()))
+    _write_json(json_file, run_sweep(spec, out, list(overrides), device, _console(), rows))
 
 
 @commands.command()
@@ -380,7 +463,7 @@ def sweep(spec, out, overrides, device, list_sweeps, json_file) -> None:
 @click.option("--compare", nargs=2, type=FOLDER, metavar="OLD NEW", help="Two JSON files: what got slower?")
 def bench(what, data, json_file, out, compare) -> None:
     """Time a part side by side with its plain counterpart and with what the machine allows: the loader, the losses, the
-    training step, whole training, building, the shard reader, feeding DALI, a large index.
+    training step, whole training, building, the shard reader, feeding DALI, a large index, GANs.
 
     `--compare` runs nothing; it fails where something got slower by more than the runs vary in themselves.
 

@@ -19,11 +19,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
+    PlainValidator,
     SerializeAsAny,
     ValidationError,
     model_validator,
 )
 
+from fastlt.address import Address, located
 from fastlt.errors import UserError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -57,8 +60,20 @@ def _not_in_order(stream: StreamConfig) -> StreamConfig:
 TrainingStream = Annotated[StreamConfig, AfterValidator(_not_in_order)]
 
 
+def _place(value: Any) -> Path | Address:
+    if not isinstance(value, str | Path | Address):
+        raise ValueError("give a folder, or an address such as s3://bucket/set")
+    try:
+        return located(value)
+    except UserError as error:
+        raise ValueError(str(error)) from None
+
+
+Place = Annotated[Path | Address, PlainValidator(_place), PlainSerializer(str, when_used="json")]
+
+
 class DataConfig(Section):
-    path: Path  # the folder that `fastlt build` wrote: train/, test/ and perhaps val/
+    path: Place  # the folder, or address, that `fastlt build` wrote: train/, test/ and perhaps val/
     max_bad_images: int = 100  # pictures that cannot be shown, before the run stops
     prefetch: Positive = 2  # batches prepared ahead
     threads: Positive | None = None  # decoding threads of one process; default: its share of the machine's cores
@@ -120,7 +135,7 @@ class PipelineConfig(Section):
 
 
 class ModelConfig(Section):
-    backbone: str = "resnet50"  # any timm model, or cifar_resnet20 / 32 / 34 / 44 / 56
+    backbone: str = "resnet50"  # any timm model, or cifar_resnet8 / 14 / 20 / 32 / 34 / 44 / 56
     init: str | None = None  # "timm", "package:NAME" or a .pth, .ckpt or .safetensors file
     keep_head: bool = False  # load the classifier of `init` as well
     pooling: Literal["avg", "max"] | None = None  # of the last feature map; default: the network's own

@@ -34,7 +34,7 @@ def join(device: str | None = None) -> Iterator[Ranks]:
     The group is left again at the end, also after an error.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
-    place = _place(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = device_of(device)
     if place.type == "cuda":
         torch.cuda.set_device(place)
     if count == 1:
@@ -47,8 +47,9 @@ def join(device: str | None = None) -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
-def _place(kind: str) -> torch.device:
-    """The CPU, or this process's own GPU. Raises UserError if there is none."""
+def device_of(kind: str | None) -> torch.device:
+    """The CPU, or this process's own GPU; by default that if there is one. Raises UserError if there is none."""
+    kind = kind or ("cuda" if torch.cuda.is_available() else "cpu")
     if kind == "cpu":
         return torch.device("cpu")
     local = int(os.environ.get("LOCAL_RANK", "0"))

@@ -46,6 +46,12 @@ def uniform(key, counter, lane: int = 0) -> np.ndarray:
     return (bits(key, counter, lane) >> np.uint64(11)) * 2.0**-53
 
 
+def normal(key, counter, lane: int = 0) -> np.ndarray:
+    """float64, standard normal, for each counter; it takes `lane` and the one after it (Box and Muller, 1958)."""
+    radius = np.sqrt(-2 * np.log1p(-uniform(key, counter, lane)))
+    return radius * np.cos(2 * np.pi * uniform(key, counter, lane + 1))
+
+
 def integers(key, counter, high, lane: int = 0) -> np.ndarray:
     """int64 in [0, high) for each counter; `high` (at most 2**32, at least 1) is a number or an array."""
     word = bits(key, counter, lane) >> np.uint64(32)

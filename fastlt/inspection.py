@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fastlt import hashing, streams
+from fastlt.address import Address
 from fastlt.config import StreamConfig
 from fastlt.data.labels import LabelRows
 from fastlt.data.manifest import present_splits
@@ -46,7 +47,7 @@ class Inspection:
         return asdict(self)
 
 
-def inspect(path: Path, seed: int = 0) -> Inspection:
+def inspect(path: Path | Address, seed: int = 0) -> Inspection:
     """Looks at the data set in `path`, the folder that `fastlt build` wrote. Raises UserError if there is none."""
     with contextlib.ExitStack() as stack:
         sets = {split: stack.enter_context(ShardSet(path / split)) for split in present_splits(path)}

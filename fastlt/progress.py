@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, field
 
+from fastlt.errors import UserError
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -24,6 +26,18 @@ class Progress:
 def stage_start(share: float, steps: int) -> int:
     """The first step of a stage that begins after that share of a run of so many steps."""
     return math.ceil(share * steps - 1e-9)
+
+
+def second_stage_start(share: float, steps: int) -> int:
+    """`stage_start` of a run's second stage. Raises UserError if no step would be left for it."""
+    start = stage_start(share, steps)
+    if start >= steps:
+        fewest = math.ceil(round(1 / (1 - share), 6))
+        raise UserError(
+            f"a run of {steps} steps leaves none for the second stage of its method, which begins after {share:.4g} of "
+            f"the run; make it {fewest} steps or more (train.steps or train.epochs), or the first stage a smaller share"
+        )
+    return start
 
 
 @dataclass(frozen=True)

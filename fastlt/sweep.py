@@ -7,6 +7,9 @@
         recipe: digits/bsce                         # instead of the sweep's
       - label: without power normalisation
         set: {method.power: 1}
+      - label: with a teacher
+        with_runs: {method.teacher: balanced softmax}  # the folder of that row's run of the same seed
+        seeds: [0]                                  # instead of the sweep's
       - grid: {method.temperature: [1, 3, 6]}       # a row for each value, or for each combination of several keys
       - label: the same on mirrored pictures
         runs_of: balanced softmax                   # nothing is trained: the runs of that row are evaluated again
@@ -43,6 +46,8 @@ class Row(Section):
     recipe: str | None = None  # default: the sweep's
     set: dict[str, Any] = {}  # dotted key -> value
     grid: dict[str, list[Any]] = {}  # dotted key -> its values
+    with_runs: dict[str, str] = {}  # dotted key -> label of a row before it; method.prior: whose prior is estimated
+    seeds: tuple[int, ...] | None = None  # default: the sweep's, and for runs_of those of that row
     runs_of: str | None = None
     flip: bool = False
     thresholds: Literal["grid", "all_scores"] | None = None
@@ -51,8 +56,8 @@ class Row(Section):
     def _is_whole(self) -> Row:
         if not self.label and not self.grid:
             raise ValueError("a row needs a label, or a grid that names its rows")
-        if self.runs_of and (self.recipe or self.set or self.grid):
-            raise ValueError("runs_of trains nothing; leave recipe, set and grid out")
+        if self.runs_of and (self.recipe or self.set or self.grid or self.with_runs or self.seeds):
+            raise ValueError("runs_of trains nothing; leave recipe, set, grid, with_runs and seeds out")
         if self.flip and not self.runs_of:
             raise ValueError("flip evaluates the runs_of another row; set train.evaluate_flip to train with it")
         if self.thresholds and not self.runs_of:
@@ -77,6 +82,8 @@ class Variant:
     label: str
     recipe: str
     overrides: list[str]
+    seeds: tuple[int, ...]
+    with_runs: dict[str, str]
     runs_of: str | None = None
     flip: bool = False
     thresholds: str | None = None
@@ -104,16 +111,15 @@ def load(name: str) -> Sweep:
 def variants(sweep: Sweep, overrides: Sequence[str] = ()) -> list[Variant]:
     """The rows with their grids written out; what a row sets counts more than `overrides` of the command.
 
-    Raises UserError for two of one name and for `runs_of` nothing.
+    Raises UserError for two of one name, and for a row that needs the runs of none before it.
     """
     found: list[Variant] = []
     for row in sweep.rows:
-        if row.runs_of and row.runs_of not in {known.label for known in found if not known.runs_of}:
-            raise UserError(f"row {row.label}: runs_of {row.runs_of} is no row before it that trains")
+        seeds = _seeds(row, sweep, {known.label: known for known in found if not known.runs_of})
         for label, chosen in _points(row):
             settings = [*_overrides(sweep.set), *overrides, *_overrides(row.set | chosen)]
             recipe = row.recipe or sweep.recipe
-            found.append(Variant(label, recipe, settings, row.runs_of, row.flip, row.thresholds))
+            found.append(Variant(label, recipe, settings, seeds, row.with_runs, row.runs_of, row.flip, row.thresholds))
     folders: dict[str, str] = {}
     for variant in found:
         if variant.folder in folders:
@@ -121,6 +127,19 @@ def variants(sweep: Sweep, overrides: Sequence[str] = ()) -> list[Variant]:
             raise UserError(f"rows {other} and {variant.label} would share the folder {variant.folder}; rename one")
         folders[variant.folder] = variant.label
     return found
+
+
+def _seeds(row: Row, sweep: Sweep, before: dict[str, Variant]) -> tuple[int, ...]:
+    """Of a row whose needs are met by the rows before it that train."""
+    needed = {"runs_of": row.runs_of} if row.runs_of else row.with_runs
+    for what, label in needed.items():
+        if label not in before:
+            raise UserError(f"row {row.label}: {what} {label} is no row before it that trains")
+    seeds = before[row.runs_of].seeds if row.runs_of else row.seeds or sweep.seeds
+    for label in row.with_runs.values():
+        if missing := set(seeds) - set(before[label].seeds):
+            raise UserError(f"row {row.label}: {label} has no run of seed {min(missing)}; give it that seed too")
+    return seeds
 
 
 def _overrides(settings: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from fastlt import config as run_config
 from fastlt import resources, sweep
 from fastlt.cli import commands
 from fastlt.data.build import build
+from fastlt.data.shards import ShardSet
 from fastlt.data.sources import open_source
 from tests.data.made_sources import encoded, pixels
 
@@ -88,3 +89,27 @@ def test_the_sweep_compares_the_losses_with_the_published_figures(name):
     for label, found in figures.items():
         p, r, f1 = found["class_precision"], found["class_recall"], found["class_f1"]
         assert f1 == pytest.approx(2 * p * r / (p + r), abs=0.15), label  # so it is the harmonic mean of the means
+
+
+def test_the_recipe_of_real_and_made_pictures_trains_on_both_with_their_own_statistics(miniature, tmp_path):
+    made, both = tmp_path / "made", tmp_path / "both"
+    small = ["--size", "64x64", "--channels", "1", "--iterations", "3", "--at-once", "7", "--device", "cpu"]
+    arguments = ["augment", "ml-wgan", str(miniature), "--out", str(made), *small]
+    commands.main(arguments, prog_name="fastlt", standalone_mode=False)
+    build(open_source("shards", miniature, also=str(made)), both, workers=1)
+    assert {split: len(ShardSet(both / split)) for split in ("train", "val", "test")} == {
+        "train": 4 * len(ShardSet(miniature / "train")),
+        "val": len(ShardSet(miniature / "val")),
+        "test": 6,
+    }
+    losses, _ = trained(
+        "corel5k/bce_wgan",
+        both,
+        tmp_path / "run",
+        *("model.backbone=resnet18", "pipeline.size=32"),
+    )
+    assert len(losses) == 5 and all(math.isfinite(loss) for loss in losses)
+    recipe, parent = (run_config.load(f"corel5k/{name}")[0] for name in ("bce_wgan", "bce"))
+    assert recipe.pipeline.mean == (0.4249, 0.4365, 0.3926) and recipe.pipeline.std == (0.1955, 0.1830, 0.1987)
+    same = {"data": recipe.data, "pipeline": recipe.pipeline}
+    assert parent.model_copy(update=same) == recipe

@@ -164,9 +164,22 @@ def test_gradients_are_drawn_written_and_shown(tmp_path, capsys):
     assert "-0.5000" in capsys.readouterr().out
 
 
-def test_a_method_without_a_loss_of_its_own_choice_has_no_gradients_to_draw(tmp_path):
-    with pytest.raises(UserError, match="names no loss in method.loss"):
-        fastlt("gradients", "digits_scenes/csl", "--plot", tmp_path / "gradients.png")
+def test_unknown_labels_are_drawn_beside_where_a_loss_lets_them_pull(tmp_path, capsys):
+    plot, figures = tmp_path / "gradients.png", tmp_path / "gradients.json"
+    fastlt("gradients", "digits_scenes/csl", "digits/bsce", "--plot", plot, "--json", figures)
+    found = json.loads(figures.read_text())
+    assert list(found["dL/dx"]["digits_scenes/csl"]) == ["positive", "negative", "unknown"]
+    assert list(found["dL/dx"]["digits/bsce"]) == ["positive", "negative"]
+    assert found["losses"]["digits_scenes/csl"]["gamma_unknown"] == 4
+    assert Image.open(plot).size[0] > 1200
+    unknown = capsys.readouterr().out.split("of an unknown label")[1]
+    assert "digits_scenes/csl" in unknown and "digits/bsce" not in unknown
+
+
+def test_a_loss_that_depends_on_a_teacher_has_no_gradients_to_draw(tmp_path):
+    with pytest.raises(UserError, match="recipe digits/dive: .* depends on what its teacher says"):
+        fastlt("gradients", "digits/bsce", "digits/dive", "--plot", tmp_path / "gradients.png")
+    assert not (tmp_path / "gradients.png").exists()
 
 
 def test_a_sweep_shows_the_same_runs_with_and_without_thresholds(scenes, tmp_path, capsys):

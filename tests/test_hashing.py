@@ -1,5 +1,7 @@
 """Counter-based randomness: pure, stable, even."""
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -64,3 +66,11 @@ def test_draws_are_even_and_lanes_and_counters_are_independent():
         assert chi_square < 50  # 19 degrees of freedom: p < 0.0002
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.015
     assert abs(np.corrcoef(first[1:], first[:-1])[0, 1]) < 0.015
+
+
+def test_normal_draws_are_standard_normal_and_need_two_lanes():
+    draws = np.sort(hashing.normal(7, np.arange(20_000), lane=4))
+    expected = [NormalDist().inv_cdf((rank + 0.5) / 20_000) for rank in range(20_000)]
+    np.testing.assert_allclose(draws[200:-200], expected[200:-200], atol=0.06)
+    turned = np.cos(2 * np.pi * hashing.uniform(7, np.arange(20_000), 5))
+    assert np.isfinite(draws).all() and (np.sign(hashing.normal(7, np.arange(20_000), 4)) == np.sign(turned)).all()

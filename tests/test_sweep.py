@@ -79,6 +79,18 @@ class TestTheFile:
             ("  - {label: a}\n  - {label: + a}", r"rows a and \+ a would share"),
             ("  - {label: a, runs_of: b}", "runs_of b is no row before it"),
             ("  - {label: a}\n  - {label: b, runs_of: a, set: {seed: 1}}", "runs_of trains nothing"),
+            ("  - {label: a}\n  - {label: b, runs_of: a, seeds: [1]}", "runs_of trains nothing"),
+            ("  - {label: a, with_runs: {method.teacher: b}}", "row a: method.teacher b is no row before it"),
+            (
+                "  - {label: a}\n  - {label: b, with_runs: {method.teacher: a}, seeds: [0, 7]}",
+                "row b: a has no run of seed 7",
+            ),
+            ("  - {label: a}\n  - {label: b, runs_of: a, seeds: [1]}", "runs_of trains nothing"),
+            ("  - {label: a, with_runs: {method.teacher: b}}", "row a: method.teacher b is no row before it"),
+            (
+                "  - {label: a}\n  - {label: b, with_runs: {method.teacher: a}, seeds: [0, 7]}",
+                "row b: a has no run of seed 7",
+            ),
             ("  - {label: a, flip: true}", "flip evaluates the runs_of another row"),
             ("  - [", "no valid YAML"),
         ],
@@ -169,6 +181,53 @@ rows:
         rows = sweep.variants(sweep.load(spec), ["train.steps=1", "optimizer.lr=0.3"])
         assert [run_config.load(row.recipe, row.overrides)[0].train.steps for row in (rows[0], rows[2])] == [1, 1]
         assert rows[1].overrides[-1] == "optimizer.lr=-1"
+
+
+class TestRowsThatNeedOthers:
+    TEACHER_AND_STUDENT = f"""
+recipe: digits/bsce
+seeds: [0, 1]
+set: {SMALL}
+rows:
+  - label: teacher
+  - label: student
+    recipe: digits/dive
+    with_runs: {{method.teacher: teacher}}
+    seeds: [1]
+"""
+    PRIOR = f"""
+recipe: digits_scenes/csl
+set: {SMALL}
+rows:
+  - label: ignore
+    set: {{method.mode: ignore}}
+  - label: selective
+    set: {{method.mode: selective}}
+    with_runs: {{method.prior: ignore}}
+"""
+
+    def run(self, spec, out, data, only=()):
+        from fastlt.commands.sweep import run_sweep
+
+        return run_sweep(spec, out, [f"data.path={data}"], "cpu", Console(file=io.StringIO()), only)
+
+    def test_a_row_is_given_the_run_of_its_own_seed_and_may_have_fewer_seeds(self, digits, tmp_path):
+        spec, out = written(tmp_path, self.TEACHER_AND_STUDENT), tmp_path / "out"
+        with pytest.raises(UserError, match="has no row nobody; it has teacher, student"):
+            self.run(spec, out, digits, ("nobody",))
+        with pytest.raises(UserError, match=f"no finished run {out / 'teacher' / 'seed-1'}"):
+            self.run(spec, out, digits, ("student",))
+        table = self.run(spec, out, digits, ("teacher",))
+        assert [[run["seed"] for run in row["runs"]] for row in table["rows"]] == [[0, 1], []]
+        table = self.run(spec, out, digits)
+        assert [[run["seed"] for run in row["runs"]] for row in table["rows"]] == [[0, 1], [1]]
+        student, _ = run_config.load(str(out / "student" / "seed-1" / "config.yaml"))
+        assert student.method.teacher == out / "teacher" / "seed-1"
+
+    def test_the_prior_of_a_run_is_estimated_when_a_row_asks_for_it(self, scenes, tmp_path):
+        out = tmp_path / "out"
+        table = self.run(written(tmp_path, self.PRIOR), out, scenes)
+        assert not table["failed"] and (out / "ignore" / "seed-0" / "prior.json").exists()
 
 
 def test_published_results_stand_beside_the_rows_and_below_them():

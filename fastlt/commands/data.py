@@ -12,19 +12,23 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fastlt.address import Address, located
 from fastlt.data.build import BuildReport, build
 from fastlt.data.item import Source
 from fastlt.data.longtail import NAMES, SINGLE_LABEL, Recipe
 from fastlt.data.partial import Hiding
+from fastlt.data.pixel_statistics import pixel_statistics
+from fastlt.data.shards import ShardSet
 from fastlt.data.sources import open_source
 from fastlt.data.verify import verify
 from fastlt.errors import UserError
+from fastlt.train.display import Display
 
 
 def build_data_set(
     source_name: str,
-    root: Path | None,
-    out: Path,
+    root: Path | Address | None,
+    out: Path | Address,
     console: Console,
     *,
     recipe: str | None = None,
@@ -33,6 +37,7 @@ def build_data_set(
     ids: Path | None = None,
     hide: str | None = None,
     options: tuple[str, ...] = (),
+    dask: str | None = None,
     **settings,
 ) -> dict:
     """Builds and says what came of it; returns the figures of each split."""
@@ -41,11 +46,11 @@ def build_data_set(
         raise UserError(f"{out} is a folder that is read; build into another one")
     source = open_source(source_name, root, **given)
     for folder in getattr(source, "scanned", []):
-        if out.resolve().is_relative_to(folder.resolve()):
+        if isinstance(out, Path) and out.resolve().is_relative_to(folder.resolve()):
             raise UserError(f"{out} lies in {folder}, where all that there is counts as pictures; build outside of it")
     chosen = _recipe(source, recipe, imbalance, largest, ids)
     hiding = Hiding.parse(hide) if hide else None
-    with _bars(console) as progress:
+    with _cluster(dask, settings) as settings, _bars(console) as progress:
         report = build(source, out, chosen, hiding=hiding, progress=progress, **settings)
     for line in closing_lines(report):
         console.print(line, markup=False, soft_wrap=True)
@@ -56,9 +61,21 @@ def build_data_set(
     }
 
 
-def _read_folders(root: Path | None, options: dict) -> list[Path]:
+@contextmanager
+def _cluster(address: str | None, settings: dict) -> Iterator[dict]:
+    """The settings, with the executor of the Dask cluster at `address` if one is named."""
+    if address is None:
+        yield settings
+        return
+    from fastlt.data.dask_cluster import cluster
+
+    with cluster(address) as (executor, threads):
+        yield {**settings, "executor": executor, "workers": settings.get("workers") or threads}
+
+
+def _read_folders(root: Path | Address | None, options: dict) -> list[Path | Address]:
     also = options.get("also") or []
-    return [*([root] if root else []), *map(Path, map(str, also if isinstance(also, list) else [also]))]
+    return [*([root] if root else []), *map(located, map(str, also if isinstance(also, list) else [also]))]
 
 
 def closing_lines(report: BuildReport) -> list[str]:
@@ -72,7 +89,7 @@ def closing_lines(report: BuildReport) -> list[str]:
     return lines
 
 
-def verify_data_set(data: Path, console: Console) -> dict:
+def verify_data_set(data: Path | Address, console: Console) -> dict:
     """Checks every byte and lists each fault."""
     with _bars(console) as progress:
         report = verify(data, progress)
@@ -83,6 +100,15 @@ def verify_data_set(data: Path, console: Console) -> dict:
         line = f"{data}: {report.records:,} records of {splits}, {report.bytes:,} bytes: all as written"
         console.print(line, markup=False, soft_wrap=True)
     return asdict(report)
+
+
+def measure_pixels(data: Path, console: Console) -> dict:
+    """Mean and standard deviation of the training pictures' pixels; prints them as settings of a run."""
+    display = Display(console)
+    with ShardSet(data / "train") as records:
+        found = pixel_statistics(records, display.ticker("pixels of train"))
+    display.say(f"pixels of train: {found.as_settings()}")
+    return asdict(found)
 
 
 def _recipe(

@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from fastlt import distributed
+from fastlt.address import Address
 from fastlt.class_prior import ClassPrior
 from fastlt.data.shards import ShardSet
 from fastlt.errors import UserError
@@ -22,7 +23,7 @@ SHOWN = 10
 
 
 def estimate_priors(
-    runs: list[Path], original: Path | None, which: str | None, device: str | None, console: Console
+    runs: list[Path], original: Path | Address | None, which: str | None, device: str | None, console: Console
 ) -> dict:
     """Estimates and keeps the prior of each run; prints the most common classes by each, and by the annotations.
 
@@ -80,7 +81,7 @@ def _check(runs: list[Trained]) -> None:
             )
 
 
-def _counts_of(path: Path, classes: list[str]) -> np.ndarray:
+def _counts_of(path: Path | Address, classes: list[str]) -> np.ndarray:
     with ShardSet(path / "train") as records:
         if list(records.classes) != classes:
             raise UserError(

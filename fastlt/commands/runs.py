@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fastlt import config as run_config
+from fastlt.address import Address
 from fastlt.config import RunConfig
 from fastlt.errors import UserError
 from fastlt.train.run_folder import RunFolder
@@ -23,7 +24,7 @@ class SplitOfRun:
 
     run: Path
     split: str
-    data: Path | None = None
+    data: Path | Address | None = None
     checkpoint: str | None = None  # best or last; default: best where a validation split chose one
     device: str | None = None
 
@@ -100,7 +101,7 @@ def thresholds_of_run(what: SplitOfRun, console: Console, all_scores: bool = Fal
 
 
 def prior_of_runs(
-    runs: list[Path], original: Path | None, which: str | None, device: str | None, console: Console
+    runs: list[Path], original: Path | Address | None, which: str | None, device: str | None, console: Console
 ) -> dict:
     """The class prior that each run, a finished one, estimates; kept in it and ranked in a table."""
     for folder in map(RunFolder, runs):
@@ -117,8 +118,10 @@ def prior_of_runs(
 def virtual_examples_of_run(
     run: Path, temperatures: list[float], which: str | None, device: str | None, console: Console
 ) -> dict:
-    """The virtual examples that a run makes of its training images; kept in it and shown in a table."""
-    RunFolder(run).evaluation_checkpoint(which)
+    """The virtual examples that a finished run makes of its training images; kept in it and shown in a table."""
+    folder = RunFolder(run)
+    folder.evaluation_checkpoint(which)
+    folder.check_finished()
 
     from fastlt.commands.virtual_examples import examine_teacher
 
@@ -147,7 +150,7 @@ def predict_files(
     predict_pictures(folder, pictures, inputs, out, which, device, console)
 
 
-def _check_data(path: Path, split: str) -> None:
+def _check_data(path: Path | Address, split: str) -> None:
     if not (path / split / "dataset.json").exists():
         raise UserError(
             f"{path} holds no data set: there is no {path / split / 'dataset.json'}; fastlt build makes one"

@@ -10,14 +10,17 @@ from pathlib import Path
 
 from rich.console import Console
 
+from fastlt import class_prior
 from fastlt import config as run_config
 from fastlt import sweep as sweeps
-from fastlt.commands.runs import SplitOfRun, evaluate_run, thresholds_of_run, train_run
+from fastlt.commands.runs import SplitOfRun, evaluate_run, prior_of_runs, thresholds_of_run, train_run
 from fastlt.errors import UserError
 from fastlt.files import write_text
 from fastlt.report import sweep_table
 from fastlt.sweep import Sweep, Variant
 from fastlt.train.run_folder import RunFolder
+
+PRIOR = "method.prior"  # what this key is given is not the run itself, but what is estimated of it
 
 
 @dataclass
@@ -33,19 +36,26 @@ class Runs:
         return self.out / variant.folder / f"seed-{seed}"
 
 
-def run_sweep(name: str, out: Path, overrides: list[str], device: str | None, console: Console) -> dict:
+def run_sweep(
+    name: str, out: Path, overrides: list[str], device: str | None, console: Console, only: tuple[str, ...] = ()
+) -> dict:
     """Runs what is not finished, writes OUT/table.json, table.md and curves.png, and prints the table.
 
     A row that fails is named and the others go on. `overrides` hold for all rows, but not against what
-    a row sets itself.
+    a row sets itself. `only`: labels of the rows that are run; the others show what is finished of them.
     Raises UserError for a wrong sweep and, in the end, if a run failed.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("a sweep is one process; start it without torchrun, or train its rows one by one")
     sweep = sweeps.load(name)
     variants, figures = sweeps.variants(sweep, overrides), sweeps.published(sweep)
+    if unknown := set(only) - {variant.label for variant in variants}:
+        raise UserError(f"sweep {name} has no row {min(unknown)}; it has {', '.join(v.label for v in variants)}")
     runs = Runs(out, device, console)
-    rows = [_row(variant, variants, sweep, runs) for variant in variants]
+    rows = [
+        _row(variant, variants, sweep, runs, finished_only=bool(only) and variant.label not in only)
+        for variant in variants
+    ]
     table = sweep_table.summarise(name, rows, figures, sweep.published_only) | {"failed": runs.failed}
     write_text(out / "table.json", json.dumps(table, indent=2) + "\n")
     write_text(out / "table.md", sweep_table.markdown(table))
@@ -54,13 +64,15 @@ def run_sweep(name: str, out: Path, overrides: list[str], device: str | None, co
     console.print(f"table: {out / 'table.md'}, curves: {out / 'curves.png'}", markup=False, soft_wrap=True)
     if runs.failed:
         lines = "; ".join(f"{run}: {reason}" for run, reason in runs.failed.items())
-        raise UserError(f"{len(runs.failed)} of {len(variants) * len(sweep.seeds)} runs failed: {lines}")
+        raise UserError(f"{len(runs.failed)} of {sum(len(v.seeds) for v in variants)} runs failed: {lines}")
     return table
 
 
-def _row(variant: Variant, variants: list[Variant], sweep: Sweep, runs: Runs) -> dict:
+def _row(variant: Variant, variants: list[Variant], sweep: Sweep, runs: Runs, finished_only: bool) -> dict:
     found = []
-    for seed in sweep.seeds:
+    for seed in variant.seeds:
+        if finished_only and not _is_finished(variant, seed, runs):
+            continue
         runs.console.print(f"\n{variant.label}, seed {seed}", style="bold", markup=False)
         try:
             found.append({"seed": seed} | _result(variant, variants, sweep, seed, runs))
@@ -73,15 +85,18 @@ def _row(variant: Variant, variants: list[Variant], sweep: Sweep, runs: Runs) ->
     return {"label": variant.label, "recipe": variant.recipe, "set": variant.overrides, "runs": found}
 
 
+def _is_finished(variant: Variant, seed: int, runs: Runs) -> bool:
+    path = runs.folder(variant, seed)
+    return (path / "metrics.json" if variant.runs_of else RunFolder(path).summary).exists()
+
+
 def _result(variant: Variant, variants: list[Variant], sweep: Sweep, seed: int, runs: Runs) -> dict:
     """{"folder", "metrics", "parts"} of one run."""
     if not variant.runs_of:
         path = runs.folder(variant, seed)
-        return {"folder": str(path)} | _kept(_trained(variant, seed, path, runs), sweep, variant)
-    source = next(known for known in variants if known.label == variant.runs_of)
-    path = runs.folder(source, seed)
-    if not RunFolder(path).summary.exists():
-        raise UserError(f"there is no finished run {path}")
+        given = {key: _finished(label, variants, seed, runs) for key, label in variant.with_runs.items()}
+        return {"folder": str(path)} | _kept(_trained(variant, given, seed, path, runs), sweep, variant)
+    path = _finished(variant.runs_of, variants, seed, runs)
     file = runs.folder(variant, seed) / "metrics.json"
     if not file.exists():
         split = _read(RunFolder(path).summary)["split"]
@@ -93,15 +108,28 @@ def _result(variant: Variant, variants: list[Variant], sweep: Sweep, seed: int, 
     return {"folder": str(path)} | _kept(_read(file), sweep, variant)
 
 
-def _trained(variant: Variant, seed: int, path: Path, runs: Runs) -> dict:
-    """The summary of the run, trained if it is not finished. Raises UserError if it had other settings."""
+def _finished(label: str, variants: list[Variant], seed: int, runs: Runs) -> Path:
+    """The finished run of a row. Raises UserError if there is none."""
+    path = runs.folder(next(known for known in variants if known.label == label), seed)
+    if not RunFolder(path).summary.exists():
+        raise UserError(f"there is no finished run {path}")
+    return path
+
+
+def _trained(variant: Variant, given: dict[str, Path], seed: int, path: Path, runs: Runs) -> dict:
+    """The summary of the run, trained with the runs it is `given` if it is not finished.
+
+    Raises UserError if it had other settings.
+    """
     folder = RunFolder(path)
-    overrides = [*variant.overrides, f"seed={seed}"]
+    overrides = [*variant.overrides, f"seed={seed}", *(f"{key}={json.dumps(str(run))}" for key, run in given.items())]
     if folder.last.exists():
         _check_same(folder, variant, overrides)
     if folder.summary.exists():
         runs.console.print("finished already")
         return _read(folder.summary)
+    if PRIOR in given and not (given[PRIOR] / class_prior.NAME).exists():
+        prior_of_runs([given[PRIOR]], None, None, runs.device, runs.console)
     resume = folder.last.exists()
     train_run(None if resume else variant.recipe, path, [] if resume else overrides, resume, runs.device, runs.console)
     return _read(folder.summary)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fastlt.address import Address, located
 from fastlt.data import decoders_agree, manifest
 from fastlt.data.item import Source
 from fastlt.data.journal import Journal, claimed, discard
@@ -20,6 +21,7 @@ from fastlt.data.longtail import Recipe, group_limits
 from fastlt.data.partial import Hiding
 from fastlt.data.pictures import Checks, Picture, Treatment
 from fastlt.data.plan import Plan, make_plans
+from fastlt.data.remote.publish import aside, begin, publish, published, tidy
 from fastlt.data.shard_writer import no_room
 from fastlt.data.split_writer import SplitWriter
 from fastlt.data.workers import Prepare, prepared
@@ -35,7 +37,7 @@ Progress = Callable[[str, int, int], None]  # split, images done, images in all
 class BuildReport:
     """What `build` did."""
 
-    out: Path
+    out: Path | Address
     splits: dict[str, dict] = field(default_factory=dict)  # the content of each dataset.json
     bad: list[tuple[str, str, str]] = field(default_factory=list)  # split, id, reason of every unreadable image
     warnings: list[str] = field(default_factory=list)
@@ -66,7 +68,7 @@ class Settings:
 
 def build(
     source: Source,
-    out: str | Path,
+    out: str | Path | Address,
     recipe: Recipe | None = None,
     *,
     seed: int = 0,
@@ -86,11 +88,13 @@ def build(
 ) -> BuildReport:
     """Writes OUT/train, OUT/val and OUT/test; the same arguments give the same bytes for any number of workers.
 
+    At an address (s3://bucket/set) they appear when they are whole; until then they lie aside, see remote.publish.
     recipe: default the source's own. val: share of the training images, after the recipe, that becomes `val`; default
     the source's own. hiding: labels of `train` that become unknown. balance_attributes: varied copies of training
-    images with rare attributes, see attribute_balance. workers: processes, default one a core; `executor` takes their
-    place, for example a Dask cluster's. max_side, quality: see pictures.Treatment. raw: uint8 RGB; default only if the
-    source gives arrays.
+    images with rare attributes, see attribute_balance. workers: processes, default one a core. executor: any of
+    concurrent.futures, such as a Dask cluster's (dask_cluster.py), takes their place, 4 `workers` chunks at a time; its
+    processes need fastlt, the decoders and the files that this machine has. max_side, quality: see
+    pictures.Treatment. raw: uint8 RGB; default only if the source gives arrays.
     on_bad: "transcode" stores what DALI does not show as Pillow does (found by trying; where DALI is not installed, all
     but the plain kinds of pictures.py) as a PNG of what Pillow sees; "skip" leaves it out; both leave out what Pillow
     cannot read, and list in OUT/bad-images.txt what is left out; "fail" ends at the first of either.
@@ -101,7 +105,8 @@ def build(
     Finished splits and shards of the same build are kept. Raises UserError if OUT holds another build (unless
     `overwrite`), a class has no image, the disk is full, or the source cannot be read.
     """
-    out, recipe = Path(out), recipe or source.default_recipe
+    target, recipe = located(out), recipe or source.default_recipe
+    out = aside(target) if isinstance(target, Address) else target
     if raw is None:
         first = next(source.items("train"), None)
         raw = first is not None and isinstance(first.image, np.ndarray)
@@ -111,20 +116,37 @@ def build(
     plans, warnings = make_plans(source, recipe, seed, val, hiding, balance_attributes)
     checks = _checks(check, on_bad, treatment, sum(map(len, plans)))
     settings = Settings(seed, hiding, balance_attributes, treatment, shard_bytes, on_bad, checks)
-    report = BuildReport(out, warnings=warnings)
+    report = BuildReport(target, warnings=warnings)
     if _may_pass(treatment) and not checks.dali:
         report.warnings.append(NOT_TRIED)
     journals = [Journal(out / plan.split, _fingerprint(source, recipe, settings, plan)) for plan in plans]
-    _clear_other_splits(out, plans, overwrite)
+    if isinstance(target, Address):
+        finished = published(target, {journal.folder.name: journal.fingerprint for journal in journals}, overwrite)
+        if finished is not None:
+            tidy(out, target)
+            _report_kept(report, finished)
+            return report
+        begin(target, out)
+        overwrite = any(journal.is_of_another_build() for journal in journals)  # what lies aside is no loss
+    _clear_other_splits(out, plans, overwrite or target != out)
     with claimed(journals, overwrite), prepared(executor, workers, treatment, checks) as prepare:
         for plan, journal in zip(plans, journals, strict=True):
             _build_split(source, recipe, settings, plan, journal, prepare, report, progress or (lambda *_: None))
     bad = [f"{split}\t{id}\t{reason}" for split, id, reason in report.bad]
     what = "could not be read" if on_bad == "transcode" else "could not be read, or not by every decoder alike,"
-    _write_list(report, BAD_IMAGES, bad, f"images {what} and were left out")
+    _write_list(report, out, BAD_IMAGES, bad, f"images {what} and were left out")
     problems = (f"{place}\t{reason}" for place, reason in getattr(source, "problems", []))
-    _write_list(report, SOURCE_PROBLEMS, problems, "problems in the annotations were resolved by a rule")
+    _write_list(report, out, SOURCE_PROBLEMS, problems, "problems in the annotations were resolved by a rule")
+    if isinstance(target, Address):
+        publish(out, target, report.splits)
     return report
+
+
+def _report_kept(report: BuildReport, splits: dict[str, dict]) -> None:
+    """Of a build that was there already."""
+    report.splits = splits
+    report.kept_shards = sum(len(values["shards"]) for values in splits.values())
+    report.bad = [(split, id, reason) for split, values in splits.items() for id, reason in values["bad"]]
 
 
 def _build_split(
@@ -247,9 +269,9 @@ def _shard_bytes(shard_mb: float) -> int:
     return int(shard_mb * 1_000_000)
 
 
-def _write_list(report: BuildReport, name: str, lines: Iterable[str], what: str) -> None:
-    """OUT/name, and a warning that names it; no file where there is nothing to say."""
-    path, written = report.out / name, 0
+def _write_list(report: BuildReport, folder: Path, name: str, lines: Iterable[str], what: str) -> None:
+    """A file in `folder`, and a warning that names it; no file where there is nothing to say."""
+    path, written = folder / name, 0
     try:
         with path.open("w", encoding="utf-8", errors="surrogateescape") as file:
             for line in lines:
@@ -259,6 +281,6 @@ def _write_list(report: BuildReport, name: str, lines: Iterable[str], what: str)
         path.unlink(missing_ok=True)
         raise no_room(path, error) from error
     if written:
-        report.warnings.append(f"{written} {what}; {path} lists them")
+        report.warnings.append(f"{written} {what}; {report.out / name} lists them")
     else:
         path.unlink()

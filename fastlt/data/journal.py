@@ -48,6 +48,14 @@ class Journal:
         elif self.complete:  # killed between its last two steps
             (self.folder / manifest.JOURNAL).unlink(missing_ok=True)
 
+    def is_of_another_build(self) -> bool:
+        """Whether the folder holds a build of other data or settings, or one that cannot be read."""
+        try:
+            found = self._found()
+        except UserError:
+            return True
+        return found is not None and found["fingerprint"] != self.fingerprint
+
     def release(self) -> None:
         """Lets other builds have the folder; it keeps what is in it."""
         if self._lock is not None:

@@ -21,6 +21,7 @@ import json
 import os
 from pathlib import Path
 
+from fastlt.address import Address
 from fastlt.data import manifest_check
 from fastlt.data.plain_file import open_plain
 from fastlt.errors import UserError
@@ -55,7 +56,7 @@ def seal(values: dict) -> dict:
     return {**values, "checksum": _checksum(_dump(values))}
 
 
-def begun(folder: Path) -> bool:
+def begun(folder: Path | Address) -> bool:
     """Whether a build wrote to this folder, finished or not."""
     return (folder / NAME).exists() or (folder / JOURNAL).exists()
 
@@ -65,7 +66,7 @@ def shard_files(folder: Path) -> list[Path]:
     return sorted([*folder.glob("shard-*.h5*"), *folder.glob("*.json.tmp")])
 
 
-def present_splits(folder: Path) -> list[str]:
+def present_splits(folder: Path | Address) -> list[str]:
     """The splits of a data set. Raises UserError if there is none for training."""
     present = [split for split in SPLITS if (folder / split / NAME).exists()]
     if (folder / NAME).exists():
@@ -75,7 +76,7 @@ def present_splits(folder: Path) -> list[str]:
     return present
 
 
-def read_manifest(folder: Path) -> dict:
+def read_manifest(folder: Path | Address) -> dict:
     """The content of folder/dataset.json: every value is of its type and within its range.
 
     Raises UserError if it is missing, of another format or version, not byte for byte what was written, or made to
@@ -104,7 +105,7 @@ def read_journal(folder: Path) -> dict:
     return values
 
 
-def _read_sealed(path: Path) -> dict:
+def _read_sealed(path: Path | Address) -> dict:
     """The values below the checksum. Raises FileNotFoundError, and UserError for all else."""
     try:
         return _parse(path, _read_text(path))
@@ -117,14 +118,18 @@ def _read_sealed(path: Path) -> dict:
         raise UserError(f"{path} cannot be read ({reason}); {MEND}") from error
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: Path | Address) -> str:
+    if isinstance(path, Address):
+        from fastlt.data.remote import transport
+
+        return transport.read(path, 0, LARGEST, transport.AT_FIRST).decode("utf-8")
     with open(open_plain(path), "rb") as file:
         if os.fstat(file.fileno()).st_size > LARGEST:
             raise UserError(f"{path} is damaged: it is larger than {LARGEST >> 20} MiB; {MEND}")
         return file.read().decode("utf-8")  # as it is: reading text would turn \r into \n
 
 
-def _parse(path: Path, text: str) -> dict:
+def _parse(path: Path | Address, text: str) -> dict:
     try:
         values = json.loads(text)
         checksum = values.pop("checksum", None) if isinstance(values, dict) else None
@@ -141,8 +146,8 @@ def _parse(path: Path, text: str) -> dict:
     return values
 
 
-def _missing(folder: Path) -> str:
-    if not folder.is_dir():
+def _missing(folder: Path | Address) -> str:
+    if isinstance(folder, Path) and not folder.is_dir():
         return f"{folder} does not exist; give the folder of a split that `fastlt build` wrote"
     if (folder / JOURNAL).exists():
         return f"the build of {folder} is not finished; run the same `fastlt build` again and it goes on from there"

@@ -19,7 +19,7 @@ class PictureFiles:
     for that: damage within them is found when DALI decodes them.
     """
 
-    encoding = "encoded"
+    encoding, is_remote = "encoded", False
     attributes: dict[str, list[int]] = {}
 
     def __init__(self, paths: Iterable[Path]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import zlib
 from collections.abc import Callable
@@ -10,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from fastlt.address import Address, located
 from fastlt.data import layout
 from fastlt.data.joined_arrays import joined_arrays
 from fastlt.data.labels import Empty, LabelRows
+from fastlt.data.local_files import LocalFiles
 from fastlt.data.manifest import MEND, read_manifest
-from fastlt.data.plain_file import open_plain
+from fastlt.data.remote.files import RemoteFiles, WrongRecord
 from fastlt.errors import UserError
 
 BLOCK = 8 << 20  # bytes of ids read at a time
@@ -23,7 +24,7 @@ LONGEST_SIDE = (1 << 31) - 1  # pixels; the bytes of a raw picture with two such
 
 
 class ShardSet:
-    """One split on disk, open for reading by any number of threads; it may be forked.
+    """One split on disk, or at an address, open for reading by any number of threads; on disk it may be forked.
 
     All that is kept of an image is 28 bytes, 5 a label, and one bit. Opening checks the manifest, the file sizes, that
     no array leads outside another and, with `check_sums`, the sums of all index and label arrays; then every record's
@@ -34,9 +35,13 @@ class ShardSet:
     """
 
     def __init__(
-        self, folder: str | Path, check_sums: bool = True, values: dict | None = None, share: Share | None = None
+        self,
+        folder: str | Path | Address,
+        check_sums: bool = True,
+        values: dict | None = None,
+        share: Share | None = None,
     ):
-        self.folder = Path(folder)
+        self.folder = located(folder)
         self.manifest = read_manifest(self.folder) if values is None else values
         self.classes: list[str] = self.manifest["classes"]
         self.multi_label: bool = self.manifest["multi_label"]
@@ -47,8 +52,10 @@ class ShardSet:
         self.attributes: dict[str, list[int]] = self.manifest.get("attributes", {})
         self._check_sums = check_sums
         self._shards: list[dict] = self.manifest["shards"]
-        self._handles: dict[int, int] = {}
-        self._handle_limit = _open_files() // 2
+        self.is_remote = isinstance(self.folder, Address)
+        self._files = (
+            RemoteFiles(self.folder, self.manifest) if self.is_remote else LocalFiles(self.folder, self._shards)
+        )
         self._first = np.cumsum([0] + [shard["records"] for shard in self._shards])  # row of each shard's first record
         try:
             self._read_index(share)
@@ -68,8 +75,7 @@ class ShardSet:
 
     def close(self) -> None:
         """Closes the files; reading opens them again."""
-        while self._handles:
-            os.close(self._handles.popitem()[1])
+        self._files.close()
 
     def read(self, indices: np.ndarray) -> list[np.ndarray]:
         """Records of int64 [B]: uint8 [bytes] each when encoded, uint8 [H, W, 3] when raw; not writable.
@@ -77,16 +83,26 @@ class ShardSet:
         Raises UserError for a record that is damaged, IndexError outside 0..len - 1.
         """
         rows = self._rows(indices)
-        shard = self._shard_of(rows)
-        start = self._offset[rows + shard]
-        size = self._offset[rows + shard + 1] - start
-        records = self._fetch(shard.tolist(), start.tolist(), size.tolist())
+        try:
+            records = self._files.fetch(*self._places(rows))
+        except WrongRecord as wrong:
+            raise UserError(self.damage(int(rows[wrong.args[0]]))) from None
         if self._check_sums:
             self._check_records(rows, records)
         if self.encoding == "raw":
             sides = self._shape[rows].tolist()
             return [record.reshape(h, w, 3) for record, (h, w) in zip(records, sides, strict=True)]
         return records
+
+    def expect(self, indices: np.ndarray) -> None:
+        """Announces that `read` will be called with the same, so that a remote set can be fetched ahead of it."""
+        if self.is_remote:
+            self._files.expect(*self._places(self._rows(indices)))
+
+    def forget_expected(self) -> None:
+        """What was announced will not be read."""
+        if self.is_remote:
+            self._files.forget_expected()
 
     def shapes(self, indices: np.ndarray) -> np.ndarray:
         """int32 [B, 2]: height and width in pixels, after EXIF orientation."""
@@ -120,7 +136,7 @@ class ShardSet:
             self._check_ids(set(shards.tolist()) - self._ids_checked)
         place = [self._shards[s]["arrays"][layout.IDS] for s in shards.tolist()]
         start = [p["at"] + p["width"] * i for p, i in zip(place, (rows - self._first[shards]).tolist(), strict=True)]
-        raw = self._fetch(shards.tolist(), start, [p["width"] for p in place])
+        raw = self._files.fetch(shards.tolist(), start, [p["width"] for p in place])
         return [name.tobytes().rstrip(b"\0").decode("utf-8", "surrogateescape") for name in raw]
 
     def _rows(self, indices: np.ndarray) -> np.ndarray:
@@ -132,39 +148,19 @@ class ShardSet:
     def _shard_of(self, rows: np.ndarray) -> np.ndarray:
         return np.searchsorted(self._first, rows, side="right") - 1
 
-    def _fetch(self, shard: list[int], start: list[int], size: list[int]) -> list[np.ndarray]:
-        """uint8 [size] each, not writable: parts of one array, into which the kernel writes them side by side."""
-        handles = {s: self._handles.get(s) for s in set(shard)}
-        passing = []  # handles beyond the limit of open files, closed at the end
-        ends = [0, *itertools.accumulate(size)]
-        buffer = np.empty(ends[-1], np.uint8)
-        room, got = memoryview(buffer), 0
-        try:
-            for s, handle in handles.items():
-                handles[s] = self._open(s, passing) if handle is None else handle
-            for s, begin, end, at in zip(shard, ends, ends[1:], start, strict=False):
-                got += os.preadv(handles[s], [room[begin:end]], at)
-        finally:
-            for handle in passing:
-                os.close(handle)
-        if got != ends[-1]:
-            raise UserError(f"{self.folder}: a shard became shorter since it was opened; {MEND}")
-        buffer.flags.writeable = False
-        return [buffer[begin:end] for begin, end in itertools.pairwise(ends)]
-
-    def _open(self, shard: int, passing: list[int]) -> int:
-        path = self.folder / self._shards[shard]["file"]
-        handle = _open_shard(path)
-        if len(self._handles) >= self._handle_limit or self._handles.setdefault(shard, handle) != handle:
-            passing.append(handle)  # no room to keep it, or another thread was first
-        return handle
+    def _places(self, rows: np.ndarray) -> tuple[list[int], list[int], list[int], np.ndarray]:
+        """Shard, first byte and size of each record, and its crc32."""
+        shard = self._shard_of(rows)
+        start = self._offset[rows + shard]
+        size = self._offset[rows + shard + 1] - start
+        return shard.tolist(), start.tolist(), size.tolist(), self._crc32[rows]
 
     def _check_ids(self, shards: set[int]) -> None:
         for shard in shards:
             place, crc = self._shards[shard]["arrays"][layout.IDS], 0
             end = place["at"] + place["length"] * place["width"]
             for start in range(place["at"], end, BLOCK):
-                (data,) = self._fetch([shard], [start], [min(BLOCK, end - start)])
+                (data,) = self._files.fetch([shard], [start], [min(BLOCK, end - start)])
                 crc = zlib.crc32(data, crc)
             if crc != place["crc32"]:
                 raise UserError(_damaged_array(self.folder / self._shards[shard]["file"], layout.IDS, place))
@@ -218,7 +214,7 @@ class ShardSet:
         """The small arrays of one shard, checked."""
         shard = self._shards[number]
         path = self.folder / shard["file"]
-        handle = self._checked_handle(path, shard)
+        handle = self._files.open_index(number)
         try:
             arrays = {name: self._read_array(handle, path, shard, name) for name in layout.ARRAYS}
         finally:
@@ -226,15 +222,7 @@ class ShardSet:
         self._check_arrays(path, shard, arrays)
         return arrays
 
-    def _checked_handle(self, path: Path, shard: dict) -> int:
-        handle = _open_shard(path)
-        size = os.fstat(handle).st_size
-        if size != shard["bytes"]:
-            os.close(handle)
-            raise UserError(f"{path} has {size} bytes where {shard['bytes']} were written; {MEND}")
-        return handle
-
-    def _read_array(self, handle: int, path: Path, shard: dict, name: str) -> np.ndarray:
+    def _read_array(self, handle: int, path: Path | Address, shard: dict, name: str) -> np.ndarray:
         place, kind = shard["arrays"][name], np.dtype(layout.ARRAYS[name])
         data = os.pread(handle, place["length"] * kind.itemsize, place["at"])
         damaged = self._check_sums and zlib.crc32(data) != place["crc32"]
@@ -242,7 +230,7 @@ class ShardSet:
             raise UserError(_damaged_array(path, name, place))
         return np.frombuffer(data, kind)
 
-    def _check_arrays(self, path: Path, shard: dict, arrays: dict[str, np.ndarray]) -> None:
+    def _check_arrays(self, path: Path | Address, shard: dict, arrays: dict[str, np.ndarray]) -> None:
         """Holds even for a file whose sums were forged: no array leads outside another."""
         records, stored = shard["records"], shard["arrays"][layout.BYTES]["length"]
         fits = _rises(arrays["offset"], records, stored)
@@ -268,25 +256,8 @@ class ShardSet:
         return bool(ascends.all())
 
 
-def _open_shard(path: Path) -> int:
-    try:
-        return open_plain(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be opened: {error.strerror}; {MEND}") from error
-
-
-def _damaged_array(path: Path, name: str, place: dict) -> str:
+def _damaged_array(path: Path | Address, name: str, place: dict) -> str:
     return f"{path}: array {name!r} at byte {place['at']} is damaged; {MEND}"
-
-
-def _open_files() -> int:
-    """How many files this process may have open."""
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return 512
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return 1 << 16 if limit == resource.RLIM_INFINITY else limit
 
 
 def _all_between(values: np.ndarray, low: int, high: int) -> bool:

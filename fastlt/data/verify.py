@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fastlt.address import Address, located
 from fastlt.data import manifest
 from fastlt.data.hdf5_check import hdf5_faults
 from fastlt.data.manifest import MEND
+from fastlt.data.remote.files import fetched
 from fastlt.data.shard_writer import file_sha256
 from fastlt.data.shards import ShardSet
 from fastlt.errors import UserError
@@ -31,17 +33,18 @@ class VerifyReport:
     problems: list[str] = field(default_factory=list)
 
 
-def verify(folder: str | Path, progress: Progress | None = None) -> VerifyReport:
+def verify(folder: str | Path | Address, progress: Progress | None = None) -> VerifyReport:
     """Checks a data set (its train, val and test) or one split; `progress` gets (split, shards done, shards in all).
 
     Checksums tell what changed by accident. Against a set that was made to deceive, with checksums that fit, it
-    compares the manifest with the shards as well: records, labels, counts, and what HDF5 tools would see.
+    compares the manifest with the shards as well: records, labels, counts, and what HDF5 tools would see. At an address
+    it looks at what lies there now, not at what the cache has of it.
     Raises UserError only if there is no data set at all.
     """
-    folder, report = Path(folder), VerifyReport()
+    folder, report = located(folder), VerifyReport()
     inside = [path for split in manifest.SPLITS if manifest.begun(path := folder / split)]
     alone = (folder / manifest.NAME).exists() or not inside
-    read: dict[Path, dict] = {}
+    read: dict[Path | Address, dict] = {}
     for split in [folder] if alone else inside:
         try:
             values = manifest.read_manifest(split)
@@ -60,16 +63,33 @@ def verify(folder: str | Path, progress: Progress | None = None) -> VerifyReport
 def _verify_split(folder: Path, values: dict, report: VerifyReport, progress: Progress) -> None:
     report.splits.append(values["split"])
     problems, counts = [], np.zeros(len(values["classes"]), np.int64)
+    is_remote = isinstance(folder, Address)
+    check = _remote_shard_problems if is_remote else _shard_problems
     for number, shard in enumerate(values["shards"], 1):
-        found = _shard_problems(folder, values, shard, counts)
+        found = check(folder, values, shard, counts)
         problems += found
         report.bytes += 0 if found else shard["bytes"]
         report.records += shard["records"]
         progress(values["split"], number, len(values["shards"]))
-    problems += _strays(folder, values)
+    problems += [] if is_remote else _strays(folder, values)
     if not problems and counts.tolist() != values["counts"]:
         problems.append(f"{folder / manifest.NAME}: its counts of the classes are not those of its labels; {MEND}")
-    report.problems += problems or [f"{line}; {MEND}" for line in hdf5_faults(folder, values)]
+    report.problems += problems or ([] if is_remote else _hdf5_problems(folder, values))
+
+
+def _remote_shard_problems(folder: Address, values: dict, shard: dict, counts: np.ndarray) -> list[str]:
+    """The same of a shard at an address: a copy of it is made for that, and removed."""
+    try:
+        with fetched(folder, shard) as copy:
+            alone = {**values, "shards": [shard]}
+            found = _shard_problems(copy, values, shard, counts) or _hdf5_problems(copy, alone)
+            return [line.replace(str(copy), str(folder)) for line in found]
+    except UserError as error:
+        return [str(error)]
+
+
+def _hdf5_problems(folder: Path, values: dict) -> list[str]:
+    return [f"{line}; {MEND}" for line in hdf5_faults(folder, values)]
 
 
 def _shard_problems(folder: Path, values: dict, shard: dict, counts: np.ndarray) -> list[str]:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -33,14 +33,15 @@ Prepare = Callable[[Iterator[Item], int], Iterator[tuple[Item, "Picture | str"]]
 def prepared(executor: Executor | None, workers: int | None, treatment: Treatment, checks: Checks) -> Iterator[Prepare]:
     """Gives a function from items, and how many these are, to (item, picture or the reason why it is bad).
 
-    The bytes of a picture are only there until the next item is asked for. `executor` does the work if it is given,
-    else `workers` processes, by default one a core: this one, and others once it has worked ALONE seconds, images
-    take long and many are left.
+    The bytes of a picture are only there until the next item is asked for. `executor` does the work if it is given, for
+    4 `workers` chunks at a time; else `workers` processes, by default one a core: this one, and others once it has
+    worked ALONE seconds, images take long and many are left.
     """
     workers = workers or os.cpu_count() or 1
     work = partial(prepare_all, treatment=treatment, checks=checks)
     if executor is not None:
-        yield lambda items, _: _ordered(items, lambda _, images: executor.submit(work, images), 4 * workers)
+        ahead = 4 * workers
+        yield lambda items, _: _seen_here(_ordered(items, lambda _, images: executor.submit(work, images), ahead), work)
     elif workers == 1:
         yield lambda items, _: _here(items, work)
     else:
@@ -149,6 +150,19 @@ def _ordered(
         submitted -= was_submitted
 
 
+def _seen_here(found: Iterator[tuple[Item, Picture | str]], work: Work) -> Iterator[tuple[Item, Picture | str]]:
+    """The same, once this machine finds bad what another did, which may only lack the file."""
+    for item, picture in found:
+        if isinstance(picture, str):
+            (here,) = work(_images([item]))
+            if here != picture:
+                raise UserError(
+                    f"a worker finds {item.id} bad ({picture}), this machine does not: let every worker see the same "
+                    "files at the same paths; the same command then goes on after the last whole shard"
+                )
+        yield item, picture
+
+
 def _finished(result: object) -> Future:
     future: Future = Future()
     future.set_result(result)
@@ -172,6 +186,11 @@ def _clear_end() -> Iterator[None]:
         raise UserError(
             "a worker process was ended from outside, perhaps for want of memory; "
             "run the same command again with fewer workers, it goes on after the last whole shard"
+        ) from error
+    except CancelledError as error:
+        raise UserError(
+            "the machines that prepare pictures went away; run the same command again when they are back, it goes on "
+            "after the last whole shard"
         ) from error
 
 

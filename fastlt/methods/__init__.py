@@ -27,6 +27,13 @@ def options(name: str) -> type[MethodConfig]:
     return plugins.defined_in(plugins.find(_PACKAGE, "method.name", name), MethodConfig)
 
 
+def kind(name: str) -> type[Method]:
+    """The method itself. Raises UserError for an unknown one."""
+    from fastlt.methods.base import Method
+
+    return plugins.defined_in(plugins.find(_PACKAGE, "method.name", name), Method)
+
+
 def build(config: RunConfig, data: TrainingSet, device: torch.device, report: Callable[[str], None]) -> Method:
     """The method that `config.method.name` names around its backbone, on `device`, channels-last.
 
@@ -35,10 +42,9 @@ def build(config: RunConfig, data: TrainingSet, device: torch.device, report: Ca
     """
     import torch
 
-    from fastlt.methods.base import Method
     from fastlt.models import backbones
 
-    kind = plugins.defined_in(plugins.find(_PACKAGE, "method.name", config.method.name), Method)
+    chosen = kind(config.method.name)
     torch.manual_seed(hashing.key(config.seed, "init") >> 1)
     model = backbones.create(config.model, len(data.classes), report)
-    return kind(config.method, model, data).to(device, memory_format=torch.channels_last)
+    return chosen(config.method, model, data).to(device, memory_format=torch.channels_last)

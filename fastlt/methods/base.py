@@ -9,8 +9,9 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from fastlt import losses
 from fastlt.batch import Batch, StreamSpec
-from fastlt.config import RunConfig
+from fastlt.config import MethodConfig, RunConfig
 from fastlt.progress import Progress, TrainingSet
 
 
@@ -29,7 +30,10 @@ class OpenRun(Protocol):
     config: RunConfig
 
     def __call__(self, folder: Path) -> FinishedRun:
-        """Raises UserError if there is no trained run in `folder`."""
+        """Raises UserError if there is no trained run in `folder`, or an unfinished one."""
+
+
+LossOfLogits = Callable[[Tensor, Tensor, Progress], Tensor]  # logits [B, C], labels, progress -> a scalar
 
 
 class Method(nn.Module, ABC):
@@ -46,6 +50,15 @@ class Method(nn.Module, ABC):
     epoch_of: str  # the stream whose epochs are the run's
     second_stage: float | None = None  # share of the run after which it begins
     idle_parameters = False  # whether some parameters that learn get no gradient in some steps
+
+    @classmethod
+    def loss_of_logits(cls, options: MethodConfig, data: TrainingSet) -> LossOfLogits:
+        """What the method makes of a classifier's logits and their labels alone: `fastlt gradients` draws it.
+
+        It is `method.loss`, unless the method says otherwise. Raises UserError for labels that it does not take, and if
+        the loss depends on more.
+        """
+        return losses.build(options.loss, data)
 
     @abstractmethod
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from fastlt.batch import Batch, StreamSpec
 from fastlt.config import MethodConfig, StreamConfig, TrainingStream
 from fastlt.distributed import global_mean
 from fastlt.losses.base import multi_hot
-from fastlt.methods.base import Method
+from fastlt.methods.base import LossOfLogits, Method
 from fastlt.models.averaging import mean_logits, mean_probabilities
 from fastlt.models.two_branch import TwoBranch
 from fastlt.progress import Progress, TrainingSet
@@ -73,17 +73,14 @@ class Collaborative(Method):
         self.compensation = _compensations(options.compensation, names, len(data.classes))
         self.streams = {name: StreamSpec(getattr(options, name)) for name in names}
         self.epoch_of = names[0]
-        self._register_weights(data)
+        for name, values in _class_weights(options, data).items():
+            self.register_buffer(name, None if values is None else values.float(), persistent=False)
 
-    def _register_weights(self, data: TrainingSet) -> None:
-        """omega: exp(1 - rho) of positives and exp(rho) of negatives, rho the share of images with the class.
-
-        Inferred from the first author's earlier code (Guo et al., CVPR 2019), after Li et al., ACPR 2015.
-        """
-        share = torch.tensor(data.counts, dtype=torch.float64) / max(data.images, 1)
-        given = self.options.class_weights == "frequency"
-        for name, values in (("positive_weight", (1 - share).exp()), ("negative_weight", share.exp())):
-            self.register_buffer(name, values.float() if given else None, persistent=False)
+    @classmethod
+    def loss_of_logits(cls, options: Options, data: TrainingSet) -> LossOfLogits:
+        """The classification of either branch before the compensation has learned anything."""
+        weights = _class_weights(options, data)
+        return lambda logits, labels, progress: classification(logits, labels, **weights)
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """`classification_<branch>` of each branch, and `consistency` where there are two."""
@@ -102,17 +99,8 @@ class Collaborative(Method):
         return terms
 
     def _classification(self, branch: str, logits: Tensor, labels: Tensor) -> Tensor:
-        """-(1/K) sum_k omega_k [y log s(x s+ + m+) + (1 - y) log(1 - s(x s- + m-))], mean over images."""
-        labels = multi_hot(labels, logits.shape[1])
-        total = ops.sigmoid_loss(
-            logits,
-            labels,
-            **self._compensated(branch),
-            positive_weight=self.positive_weight,
-            negative_weight=self.negative_weight,
-            reduction="sum",
-        )
-        return global_mean(total, (labels >= 0).sum())
+        weights = {"positive_weight": self.positive_weight, "negative_weight": self.negative_weight}
+        return classification(logits, labels, **weights, **self._compensated(branch))
 
     def _compensated(self, branch: str) -> dict[str, Tensor]:
         kind = self.options.compensation
@@ -135,6 +123,27 @@ class Collaborative(Method):
             {"name": "network", "params": list(self.network.parameters())},
             {"name": "compensation", "params": list(self.compensation.parameters()), "weight_decay": 0.0},
         ]
+
+
+def classification(logits: Tensor, labels: Tensor, **vectors: Tensor | None) -> Tensor:
+    """-(1/K) sum_k omega_k [y log s(x s+ + m+) + (1 - y) log(1 - s(x s- + m-))], mean over images.
+
+    `vectors` [C] are omega and the compensation by the names of `ops.sigmoid_loss`.
+    """
+    labels = multi_hot(labels, logits.shape[1])
+    total = ops.sigmoid_loss(logits, labels, **vectors, reduction="sum")
+    return global_mean(total, (labels >= 0).sum())
+
+
+def _class_weights(options: Options, data: TrainingSet) -> dict[str, Tensor | None]:
+    """omega, float64 [C]: exp(1 - rho) of positives and exp(rho) of negatives, rho the share of images with the class.
+
+    Inferred from the first author's earlier code (Guo et al., CVPR 2019), after Li et al., ACPR 2015.
+    """
+    share = torch.tensor(data.counts, dtype=torch.float64) / max(data.images, 1)
+    given = options.class_weights == "frequency"
+    weights = {"positive_weight": (1 - share).exp(), "negative_weight": share.exp()}
+    return {name: values if given else None for name, values in weights.items()}
 
 
 def _compensations(kind: str, branches: tuple[str, ...], classes: int) -> nn.ModuleDict:

@@ -13,7 +13,7 @@ from fastlt import class_prior, distributed, ops
 from fastlt.batch import Batch, StreamSpec
 from fastlt.config import Fraction, MethodConfig, StreamConfig, TrainingStream
 from fastlt.losses.base import multi_hot
-from fastlt.methods.base import Method, OpenRun
+from fastlt.methods.base import LossOfLogits, Method, OpenRun
 from fastlt.progress import Progress, TrainingSet
 
 NonNegative = Annotated[float, Field(ge=0)]
@@ -69,6 +69,12 @@ class CSL(Method):
         self.register_buffer("prior", torch.zeros(len(data.classes)))
         alphas = torch.tensor([options.alpha_negative, options.alpha_positive, options.alpha_unknown])
         self.register_buffer("alphas", None if (alphas == 1).all() else alphas, persistent=False)
+
+    @classmethod
+    def loss_of_logits(cls, options: Options, data: TrainingSet) -> LossOfLogits:
+        """As of labels of which, if they are unknown, no class is common and none is among the likeliest."""
+        method = cls(options.model_copy(update={"top_k": 0}), nn.Identity(), data)
+        return lambda logits, labels, progress: method.loss(logits, multi_hot(labels, logits.shape[1]))
 
     def start_from(self, open_run: OpenRun) -> None:
         if self.options.prior:

@@ -17,7 +17,7 @@ from fastlt.config import Fraction, MethodConfig, RunConfig, StreamConfig, Train
 from fastlt.distributed import global_mean
 from fastlt.errors import UserError
 from fastlt.losses.balanced_softmax import log_prior
-from fastlt.methods.base import FinishedRun, Method, OpenRun
+from fastlt.methods.base import FinishedRun, LossOfLogits, Method, OpenRun
 from fastlt.ops.checks import wide
 from fastlt.progress import Progress, TrainingSet
 
@@ -55,6 +55,13 @@ class DiVE(Method):
         self.streams = {"main": StreamSpec(options.stream)}
         self.epoch_of = "main"
         self._teacher: tuple[Method, ...] = ()  # a tuple, whose modules are not the student's
+
+    @classmethod
+    def loss_of_logits(cls, options: Options, data: TrainingSet) -> LossOfLogits:
+        raise UserError(
+            "how method dive pulls at a logit depends on what its teacher says of the very image, not on the label "
+            "alone; its other part, balanced softmax, is drawn by a bsce recipe"
+        )
 
     def attach(self, open_run: OpenRun) -> None:
         """Opens the teacher. Raises UserError if there is none, or it was trained on other data or another network."""
@@ -116,4 +123,5 @@ def _check_settings(teacher: RunConfig, own: RunConfig, folder: Path) -> None:
 
 
 def _compared(config: RunConfig) -> dict:
-    return {"model.backbone": config.model.backbone, "pipeline": config.pipeline.model_dump(mode="json")}
+    network = config.model.model_dump(include={"backbone", "pooling", "classifier"})
+    return {"model": network, "pipeline": config.pipeline.model_dump(mode="json")}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-DEPTHS = (20, 32, 44, 56)
+DEPTHS = (8, 14, 20, 32, 44, 56)
 _WIDTHS = (16, 32, 64)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fastlt.address import Address
 from fastlt.data.shards import ShardSet
 from fastlt.errors import UserError
 from fastlt.files import write_text
@@ -43,7 +44,9 @@ summary { cursor: pointer; margin: .4rem 0 }
 )
 
 
-def write_data_page(folder: Path, found: Inspection, path: Path, seed: int, before: Path | None = None) -> None:
+def write_data_page(
+    folder: Path | Address, found: Inspection, path: Path, seed: int, before: Path | Address | None = None
+) -> None:
     """Writes the page of the data set in `folder`, of which `found` is what `inspect` gives.
 
     `before` is another data set, compared with over the classes of the same names. Raises UserError where it has

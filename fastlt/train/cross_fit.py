@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fastlt import distributed, hashing
+from fastlt.address import Address
 from fastlt.config import RunConfig
 from fastlt.data.build import build
 from fastlt.data.longtail import Recipe
@@ -20,7 +21,7 @@ from fastlt.train.trainer import train
 
 
 def held_out_scores(
-    config: RunConfig, data: Path, folds: int, work: Path, ranks: Ranks, display: Display
+    config: RunConfig, data: Path | Address, folds: int, work: Path, ranks: Ranks, display: Display
 ) -> tuple[np.ndarray, np.ndarray]:
     """Trains the run of `config` once a fold of the training images of `data`, without that fold, and scores it.
 
@@ -43,7 +44,7 @@ def held_out_scores(
 
 
 def _train_on(
-    ids: frozenset[str], config: RunConfig, data: Path, part: Path, ranks: Ranks, display: Display
+    ids: frozenset[str], config: RunConfig, data: Path | Address, part: Path, ranks: Ranks, display: Display
 ) -> Trained:
     own = config.model_copy(update={"data": config.data.model_copy(update={"path": part / "data"})})
     folder = RunFolder(part / "run")

@@ -48,7 +48,8 @@ class RunFolder:
             raise UserError(f"{self.path} has no checkpoint to go on from; begin with fastlt train RECIPE --out")
 
     def check_finished(self) -> None:
-        """Raises UserError if the run has not come to its end."""
+        """Raises UserError if there is no run, or it has not come to its end."""
+        self.evaluation_checkpoint()
         if not self.summary.exists():
             raise UserError(f"{self.path} is not finished; go on with fastlt train --resume --out {self.path}")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fastlt import methods
+from fastlt.address import Address
 from fastlt.config import RunConfig
 from fastlt.data.shards import ShardSet
 from fastlt.distributed import Ranks
@@ -68,7 +69,7 @@ class Trained:
             given["fitted thresholds"] = fitted.choose(chances)
         return {name: annotation_metrics(labelled, labels) for name, labelled in given.items()}
 
-    def open_split(self, split: str, path: Path | None = None) -> ShardSet:
+    def open_split(self, split: str, path: Path | Address | None = None) -> ShardSet:
         """A split of the run's data set, or of the one at `path`. Raises UserError if its classes are others."""
         records = ShardSet((path or self.config.data.path) / split)
         if list(records.classes) != self.data.classes:
@@ -79,7 +80,7 @@ class Trained:
             )
         return records
 
-    def measure(self, split: str, path: Path | None = None, tick=None) -> dict:
+    def measure(self, split: str, path: Path | Address | None = None, tick=None) -> dict:
         """The metrics of a split of the run's data set, or of the one at `path`; those of parts by name in "parts".
 
         Raises UserError if there is no such split or its classes are others.
@@ -110,8 +111,10 @@ class EarlierRuns:
     precision: precision.Precision
 
     def __call__(self, folder: Path) -> Trained:
-        """Raises UserError if there is no trained run in `folder`."""
-        trained = Trained.load(RunFolder(folder), self.ranks)
+        """Raises UserError if there is no trained run in `folder`, or an unfinished one."""
+        run = RunFolder(folder)
+        run.check_finished()
+        trained = Trained.load(run, self.ranks)
         self.precision.activate()
         return trained
 

@@ -20,7 +20,7 @@ from fastlt.errors import UserError
 from fastlt.evaluate.metrics import evaluate
 from fastlt.evaluate.scoring import score
 from fastlt.loader import Loader, Placement
-from fastlt.progress import Progress, TrainingSet, stage_start
+from fastlt.progress import Progress, TrainingSet, second_stage_start
 from fastlt.shared_arrays import one_copy_a_host
 from fastlt.train import checkpoint, optim, precision, schedule
 from fastlt.train.bad_images import BadImages
@@ -133,7 +133,7 @@ class Trainer:
         self.steps_per_epoch = self.epoch_length / train.batch
         self.steps = train.steps or streams.steps_of(train.epochs, self.epoch_length, train.batch)
         share = self.method.second_stage
-        self.stage_border = self.steps if share is None else stage_start(share, self.steps)
+        self.stage_border = self.steps if share is None else second_stage_start(share, self.steps)
         self.loader.begin_second_stage_at(self.stage_border)
 
     def run(self, until: int | None = None) -> None:
@@ -274,7 +274,8 @@ class Trainer:
         found = self.measure(self.validation, "validation")
         self._write({"step": self.step, "split": "val"} | headline(found))
         name = "mAP" if self.data.multi_label else "top1"
-        if self._in_last_stage() and (self.best is None or found[name] > self.best["value"]):
+        # A long tail leaves few images for validation, so that results are often equal: the later had more training.
+        if self._in_last_stage() and (self.best is None or found[name] >= self.best["value"]):
             self.best = {"step": self.step, "metric": name, "value": found[name]}
             self._save_to(self.folder.best)
 

@@ -107,9 +107,9 @@ def test_files_are_closed_and_opened_again(digits):
     with ShardSet(digits / "train") as shards:
         before = shards.read([3])[0]
         shards.close()
-        assert not shards._handles
+        assert not shards._files._handles
         assert np.array_equal(shards.read([3])[0], before)
-    assert not shards._handles
+    assert not shards._files._handles
 
 
 def test_more_shards_than_open_files(tmp_path):
@@ -118,10 +118,10 @@ def test_more_shards_than_open_files(tmp_path):
         everything = np.arange(40)
         expected = [record.tobytes() for record in shards.read(everything)]
         shards.close()
-        shards._handle_limit = 2
+        shards._files._handle_limit = 2
         assert len(shards.manifest["shards"]) > 10
         assert [record.tobytes() for record in shards.read(everything)] == expected
-        assert len(shards._handles) == 2
+        assert len(shards._files._handles) == 2
 
 
 class TestDamage:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,7 +19,7 @@ from fastlt.errors import UserError
 from fastlt.evaluate.virtual_examples import VirtualExamples, virtual_examples
 from fastlt.report.virtual_examples import temperature_rule, virtual_examples_plot
 from fastlt.train.trained import Trained
-from tests.train.test_trainer import ALONE, config_of, environment, run
+from tests.train.test_trainer import ALONE, config_of, environment, finished
 
 TEMPERATURES = [1.0, 4.0, 20.0]
 
@@ -27,7 +28,7 @@ TEMPERATURES = [1.0, 4.0, 20.0]
 def teacher(digits, tmp_path_factory):
     """A short run whose training pictures are much augmented."""
     config = config_of(digits, "train.steps=4", "pipeline.size=32", "pipeline.cutout=24", recipe="digits/bsce")
-    return run(tmp_path_factory.mktemp("teacher") / "run", config)[0]
+    return finished(tmp_path_factory.mktemp("teacher") / "run", config)
 
 
 def scores_of_pictures(trained, records):
@@ -125,6 +126,13 @@ def test_the_command_prints_the_table_and_keeps_figures_and_plot_in_the_run(teac
     np.testing.assert_allclose(kept["examples"], found[0].examples, rtol=1e-5)
     assert (teacher.path / "virtual_examples.png").read_bytes().startswith(b"\x89PNG")
     assert "training images" in done.stdout and "few (" in done.stdout and "temperature" in done.stdout
+
+
+def test_a_run_that_was_stopped_is_no_teacher(teacher, tmp_path):
+    shutil.copytree(teacher.path, tmp_path / "run")
+    (tmp_path / "run" / "summary.json").unlink()
+    done = CliRunner().invoke(commands, ["virtual-examples", str(tmp_path / "run")])
+    assert done.exit_code != 0 and "is not finished; go on with fastlt train --resume" in str(done.exception)
 
 
 @pytest.mark.parametrize("text", ["0,1", "one", "", "1,inf", "nan"])

@@ -21,7 +21,16 @@ from fastlt.train.display import Display
 from fastlt.train.run_folder import RunFolder
 from fastlt.train.trained import Trained
 from fastlt.train.trainer import Trainer
-from tests.train.test_trainer import ALONE, assert_equal_runs, begin, config_of, run, trained_without_waiting, weights
+from tests.train.test_trainer import (
+    ALONE,
+    assert_equal_runs,
+    begin,
+    config_of,
+    finished,
+    run,
+    trained_without_waiting,
+    weights,
+)
 
 RECIPE = "digits_scenes/csl"
 SILENT = Console(quiet=True)
@@ -32,12 +41,6 @@ def hidden(tmp_path_factory):
     out = tmp_path_factory.mktemp("hidden") / "scenes"
     build(open_source("digits", form="scenes"), out, hiding=Hiding("rps", 0.5), workers=1)
     return out
-
-
-def finished(path, config):
-    """A run with its summary, as the command leaves it."""
-    train_config(config, [], RunFolder(path), False, "cpu", SILENT)
-    return RunFolder(path)
 
 
 @pytest.fixture(scope="module")

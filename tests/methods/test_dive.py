@@ -17,7 +17,17 @@ from fastlt.train.display import Display
 from fastlt.train.trained import Trained
 from fastlt.train.trainer import Trainer
 from tests.methods.made_networks import COUNTS, DATA, SmallNetwork, at, batch_of
-from tests.train.test_trainer import ALONE, assert_equal_runs, begin, config_of, run, trained_without_waiting, weights
+from tests.train.test_trainer import (
+    ALONE,
+    assert_equal_runs,
+    assert_two_ranks_train_as_one,
+    begin,
+    config_of,
+    finished,
+    run,
+    trained_without_waiting,
+    weights,
+)
 
 CONFIG = run_config.load("digits/dive")[0]
 
@@ -119,6 +129,7 @@ class TestWrongTeachers:
         ("override", "line"),
         [
             ("model.backbone=cifar_resnet32", "model.backbone: cifar_resnet32 -> cifar_resnet20"),
+            ("model.classifier=cosine", "model.classifier: cosine -> linear"),
             ("pipeline.mean=[0, 0, 0]", "pipeline.mean: .* -> "),
             ("pipeline.auto_augment=cifar10", "pipeline.auto_augment: cifar10 -> -"),
         ],
@@ -137,10 +148,10 @@ def teachers(digits, tmp_path_factory):
     """Two short runs of balanced softmax."""
     root = tmp_path_factory.mktemp("teachers")
     runs = [
-        run(root / str(seed), config_of(digits, "train.steps=3", f"seed={seed}", recipe="digits/bsce"))
+        finished(root / str(seed), config_of(digits, "train.steps=3", f"seed={seed}", recipe="digits/bsce"))
         for seed in (0, 1)
     ]
-    return [folder.path for folder, _ in runs]
+    return [folder.path for folder in runs]
 
 
 def dive_config(digits, teacher, *more):
@@ -172,6 +183,20 @@ def test_each_term_changes_the_trained_weights(digits, teachers, tmp_path):
     )
     assert not torch.equal(both["model.fc.weight"], balanced["model.fc.weight"])
     assert not torch.equal(both["model.fc.weight"], distilled["model.fc.weight"])
+
+
+def test_an_unfinished_run_is_no_teacher(digits, tmp_path):
+    config = config_of(digits, "train.steps=2", recipe="digits/bsce")
+    stopped(tmp_path / "teacher", config, 1)
+    with pytest.raises(UserError, match=r"teacher is not finished; go on with fastlt train --resume --out"):
+        run(tmp_path / "run", dive_config(digits, tmp_path / "teacher"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_ranks_train_as_one(digits, teachers, tmp_path):
+    """Each rank opens the teacher, shows it its own part of the batch, and the mean is over all."""
+    settings = ("method.name=dive", f"method.teacher={teachers[0]}", "model.sync_batch_norm=true")
+    assert_two_ranks_train_as_one(tmp_path, digits, *settings)
 
 
 def test_nothing_in_a_step_waits_for_the_device(digits, teachers, tmp_path):

@@ -1,5 +1,7 @@
 """The recipes of ImageNet-LT, iNaturalist and CIFAR-LT train on miniatures in the true layouts."""
 
+import json
+
 import pytest
 
 from fastlt import config as run_config
@@ -7,7 +9,7 @@ from fastlt import sweep as sweeps
 from fastlt.data.build import build
 from fastlt.data.sources import open_source
 from tests.data.made_sources import encoded, pixels
-from tests.train.test_trainer import run
+from tests.train.test_trainer import finished
 
 METHODS = ("erm", "bsce", "dive", "ldam", "ldam_drw", "focal", "logit_adjustment", "crt", "tau_norm")
 COUNTS = {"train": (12, 6, 3, 1), "val": (1, 1, 1, 1), "test": (2, 2, 2, 2)}
@@ -47,8 +49,8 @@ def data(tmp_path_factory):
 
 
 def trained(path, recipe, data, *overrides):
-    folder, summary = run(path, run_config.load(recipe, [f"data.path={data}", *overrides])[0])
-    assert summary["steps"] == 5
+    folder = finished(path, run_config.load(recipe, [f"data.path={data}", *overrides])[0])
+    assert json.loads(folder.summary.read_text())["steps"] == 5
     return folder.path
 
 

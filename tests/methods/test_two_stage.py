@@ -146,6 +146,18 @@ class TestClassifierRetraining:
         assert not torch.equal(end["classifier.weight"], border["classifier.weight"])
         assert Trained.load(whole, ALONE, "last").method.retrained
 
+    @pytest.mark.parametrize(("steps", "share", "fewest"), [(9, 0.9, 10), (1, 0.5, 2), (3, 0.75, 4)])
+    def test_a_run_too_short_for_a_second_stage_is_refused(self, digits, tmp_path, steps, share, fewest):
+        settings = (f"method.first_share={share}", "schedule.warmup=0")
+        config = config_of(digits, f"train.steps={steps}", *settings, recipe="digits/crt")
+        line = rf"a run of {steps} steps leaves none for the second stage .* make it {fewest} steps or more"
+        with pytest.raises(UserError, match=line) as error:
+            run(tmp_path / "run", config)
+        assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
+        config = config_of(digits, f"train.steps={fewest}", *settings, recipe="digits/crt")
+        with Trainer.open(config, RunFolder(tmp_path / "run"), ALONE, Display(quiet=True)) as trainer:
+            assert trainer.stage_border == fewest - 1
+
     @pytest.mark.slow
     def test_two_ranks_cross_the_border_as_one(self, digits, tmp_path):
         settings = (
@@ -237,7 +249,8 @@ class TestTauNormalisation:
 
 @pytest.mark.parametrize("recipe", ["digits/crt", "digits/ldam"])
 def test_nothing_in_a_step_waits_for_the_device(digits, tmp_path, recipe):
-    config = config_of(digits, "train.steps=2", recipe=recipe)
+    stages = ["method.first_share=0.5"] if recipe == "digits/crt" else []
+    config = config_of(digits, "train.steps=2", *stages, recipe=recipe)
     trained_without_waiting(config, tmp_path / "run")
 
 

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 from corrupted import REFUSED_LATER, corrupted
+from rich.console import Console
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastlt import config as run_config
+from fastlt.commands.training import train_config
 from fastlt.data.shards import ShardSet
 from fastlt.distributed import Ranks
 from fastlt.errors import UserError
@@ -52,6 +54,12 @@ def run(path, config, resume=False):
     folder = RunFolder(path)
     summary = train(config, folder, ALONE, resume, Display(quiet=True), changes=[])
     return folder, summary
+
+
+def finished(path, config):
+    """A run with its summary, as the command leaves it."""
+    train_config(config, [], RunFolder(path), False, "cpu", Console(quiet=True))
+    return RunFolder(path)
 
 
 def weights(folder):
@@ -288,12 +296,22 @@ def test_a_run_is_never_written_over(digits, whole):
 
 def test_the_best_checkpoint_is_chosen_by_validation_and_evaluated_with_averaged_weights(digits, whole):
     state = checkpoint.load(whole.best)
-    best = max((row for row in rows(whole) if row.get("split") == "val"), key=lambda row: row["top1"])
+    best = max((row for row in rows(whole) if row.get("split") == "val"), key=lambda row: (row["top1"], row["step"]))
     assert (state["step"], state["best"]["value"]) == (best["step"], best["top1"])
     trained = Trained.load(whole, ALONE)
     assert trained.checkpoint == whole.best
     measured = trained.measure("val")
     assert measured["top1"] == best["top1"]
+
+
+def test_of_checkpoints_that_validate_equally_the_latest_is_the_best(digits, tmp_path, monkeypatch):
+    from fastlt.train.trainer import Trainer
+
+    measure = Trainer.measure
+    monkeypatch.setattr(Trainer, "measure", lambda *given: measure(*given) | {"top1": 0.5})
+    folder, _ = run(tmp_path / "run", config_of(digits, "train.epochs=1", "train.evaluate_every=0.5"))
+    steps = [row["step"] for row in rows(folder) if row.get("split") == "val"]
+    assert len(steps) == 2 and checkpoint.load(folder.best)["step"] == steps[-1]
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fastlt.address import Address, located
 from fastlt.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ def source_names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
-def open_source(name: str, root: str | Path | None = None, **options) -> Source:
-    """The source `name` over the folder or archive `root` (`digits` needs none).
+def open_source(name: str, root: str | Path | Address | None = None, **options) -> Source:
+    """The source `name` over the folder, archive or address `root` (`digits` needs none).
 
     Raises UserError for an unknown name or option and for a root that is missing or holds something else.
     """
@@ -44,6 +45,10 @@ def open_source(name: str, root: str | Path | None = None, **options) -> Source:
         return kind(**options)
     if root is None:
         raise UserError(f"source {name} needs the folder or archive that holds its data; name it with --root")
-    if not Path(root).exists():
+    root = located(root)
+    if isinstance(root, Address):
+        if name != "shards":
+            raise UserError(f"source {name} reads files of this machine, not {root}; copy them here first")
+    elif not root.exists():
         raise UserError(f"{root} does not exist; give the folder or archive that source {name} reads")
-    return kind(Path(root), **options)
+    return kind(root, **options)

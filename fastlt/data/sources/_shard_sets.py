@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fastlt.address import Address
 from fastlt.data import manifest
 from fastlt.data.shards import ShardSet
 from fastlt.errors import UserError
@@ -19,7 +20,7 @@ class StoredSet:
     Raises UserError if there is no train among them, one is damaged, they hold copies, or are not of one data set.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path | Address):
         self.folder = folder
         if not manifest.begun(folder / "train"):
             raise UserError(f"{folder} has no train that `fastlt build` wrote; give the folder that holds train/")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fastlt.address import Address, located
 from fastlt.data.item import Item
 from fastlt.data.longtail import Recipe
 from fastlt.data.shards import ShardSet
@@ -43,7 +44,7 @@ class Part:
 
 
 class Source:
-    """ROOT is a folder that holds train/ and perhaps val/ and test/.
+    """ROOT is a folder, or an address, that holds train/ and perhaps val/ and test/.
 
     also: such a folder, or a list of them, appended to the first; classes are merged by name, in order of first
     appearance. In a set of several labels, a class that one of the sets does not have is unknown for its images. pool:
@@ -60,7 +61,9 @@ class Source:
     name = "shards"
     default_recipe = Recipe()
 
-    def __init__(self, root: Path, also: str | list[str] | None = None, pool: bool = False, overlap: str = "fail"):
+    def __init__(
+        self, root: Path | Address, also: str | list[str] | None = None, pool: bool = False, overlap: str = "fail"
+    ):
         if not isinstance(pool, bool):
             raise UserError(f"pool is {pool!r}; choose true or false")
         if overlap not in OVERLAP:
@@ -180,12 +183,12 @@ def _classes(chosen: np.ndarray) -> list[tuple[int, ...]]:
     return [tuple(own.tolist()) for own in np.split(classes, ends)]
 
 
-def _folders(root: Path, also: object) -> list[Path]:
+def _folders(root: Path | Address, also: object) -> list[Path | Address]:
     more = [] if also is None else also if isinstance(also, list) else [also]
     for folder in more:
         if not isinstance(folder, str | Path) or "\0" in str(folder):
             raise UserError(f"also is {folder!r}; give a folder that `fastlt build` wrote, or a list of them")
-    folders = [root, *map(Path, more)]
+    folders = [root, *map(located, more)]
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise UserError(f"also names one folder twice, or {root} itself; give each set once")
     return folders

@@ -1,0 +1,1 @@
+"""Shard sets that lie at an address (s3://, gs://, https:// ...), read through a cache on this host."""

@@ -1,0 +1,103 @@
+"""Trains what the papers trained, and writes what came out beside what they report: docs/reproduction.md.
+
+    python tools/reproduce.py --data FOLDER                          the preset for a CPU, some hours on two cores
+    python tools/reproduce.py --data FOLDER --part corel5k           one part of it
+    python tools/reproduce.py --data FOLDER --part corel5k --row ASL one row
+    python tools/reproduce.py --preset full --data FOLDER --plan     the papers' own settings: what would be run
+    python tools/reproduce.py --page                                 write the page anew, train nothing
+
+FOLDER holds the data, as folders or archives. The same command again goes on where it was stopped. Everything runs
+through `fastlt build`, `fastlt sweep` and `fastlt virtual-examples`, whose commands are shown; runs lie in --out, and
+what is kept of them in docs/reproduction/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+TOOLS = Path(__file__).resolve().parent
+sys.path[:0] = [str(TOOLS), str(TOOLS.parent)]
+
+from reproduction import keep, page  # noqa: E402
+from reproduction.parts import DATA, PRESETS, Part  # noqa: E402
+from reproduction.plan import planned  # noqa: E402
+
+DOCS = TOOLS.parent / "docs"
+ENDINGS = ("", ".tar", ".tar.gz", ".tar.xz", ".zip")
+
+
+def main() -> int:
+    asked = _arguments()
+    parts = [part for part in PRESETS[asked.preset] if not asked.part or part.name in asked.part]
+    if asked.plan:
+        print(planned(parts))
+        return 0
+    failed = [] if asked.page else [part.name for part in parts if not _reproduce(part, asked)]
+    page.write(PRESETS["cpu"], DOCS)
+    print(f"written: {DOCS / 'reproduction.md'}")
+    if failed:
+        print(
+            f"not whole: {', '.join(failed)}; mend what is said above and give the same command again", file=sys.stderr
+        )
+    return bool(failed)
+
+
+def _reproduce(part: Part, asked: argparse.Namespace) -> bool:
+    """Builds the data set if it is not there, trains what is not finished, and keeps the results."""
+    data, out = asked.out / "data" / part.data, asked.out / part.name
+    if not (data / "test" / "dataset.json").exists() and not _build(part.data, asked.data, data):
+        return False
+    rows = [word for row in asked.row or () for word in ("--row", row)]
+    whole = _fastlt("sweep", part.sweep, "--set", f"data.path={data}", "--out", str(out), *rows)
+    for row in part.virtual_examples:
+        run = keep.first_run(out, row)
+        if run and not (run / "virtual_examples.json").exists():
+            whole &= _fastlt("virtual-examples", str(run), "--temperatures", "1,3,6")
+    if (out / "table.json").exists():
+        keep.results(part, out, DOCS / "reproduction")
+    return whole
+
+
+def _build(name: str, folder: Path | None, out: Path) -> bool:
+    source, archive, options = DATA[name]
+    found = [folder / f"{archive}{ending}" for ending in ENDINGS if folder and (folder / f"{archive}{ending}").exists()]
+    if not found:
+        print(f"{name} needs {archive} in the folder of --data, as a folder or an archive", file=sys.stderr)
+        return False
+    return _fastlt("build", source, "--root", str(found[0]), "--out", str(out), *options)
+
+
+def _fastlt(*arguments: str) -> bool:
+    print(f"\n$ fastlt {shlex.join(arguments)}", flush=True)
+    return subprocess.run([sys.executable, "-m", "fastlt", *arguments]).returncode == 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", choices=tuple(PRESETS), default="cpu")
+    parser.add_argument("--data", type=Path, help="folder of the data")
+    parser.add_argument("--out", type=Path, default=Path("runs/reproduction"), help="folder of the runs")
+    parser.add_argument("--part", action="append", help="a part of the preset; may be given again")
+    parser.add_argument("--row", action="append", help="a row of one part; may be given again")
+    parser.add_argument("--page", action="store_true", help="write the page from what is kept, and train nothing")
+    parser.add_argument("--plan", action="store_true", help="show what would be run, and train nothing")
+    asked = parser.parse_args()
+    known = [part.name for part in PRESETS[asked.preset]]
+    for name in asked.part or ():
+        if name not in known:
+            parser.error(f"preset {asked.preset} has no part {name}; it has {', '.join(known)}")
+    if asked.row and len(asked.part or ()) != 1:
+        parser.error("--row is of one part; name it with --part")
+    return asked
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,148 @@
+"""What a preset reproduces: data sets, and the sweeps over them. A row is a config under configs/, nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CIFAR10, COREL5K = "cifar-10-batches-py", "corel5k"  # folders or archives of the data
+
+
+@dataclass(frozen=True)
+class Part:
+    """A sweep over a data set, and what is expected of it. `metric` counts in comparisons."""
+
+    name: str
+    title: str
+    sweep: str
+    data: str  # a key of DATA
+    metric: str
+    baseline: str
+    above: tuple[tuple[str, str], ...] = ()  # (row, row it should exceed in `metric`)
+    published: str | None = None  # a table of published figures, instead of the sweep's
+    virtual_examples: tuple[str, ...] = ()  # rows
+    note: str = ""
+
+
+# Name -> source, what it reads, and options of `fastlt build`.
+DATA: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    **{
+        f"cifar10-lt-{imbalance}": ("cifar10", CIFAR10, ("--recipe", "exponential", "--imbalance", str(imbalance)))
+        for imbalance in (100, 50, 10)
+    },
+    "corel5k": ("corel5k", COREL5K, ("--val", "0.1073")),
+    "corel5k-rps": ("corel5k", COREL5K, ("--val", "0.1073", "--hide", "rps:0.5")),
+    "corel5k-fpc": ("corel5k", COREL5K, ("--val", "0.1073", "--hide", "fpc:50")),
+    "corel5k-lt": ("corel5k", COREL5K, ("--val", "0.1073", "--recipe", "voc-lt", "--largest", "200")),
+}
+
+_IMBALANCES = tuple(
+    Part(
+        f"cifar10-lt-{imbalance}",
+        f"CIFAR-10-LT at imbalance {imbalance}",
+        "reproduction/cifar10_lt_imbalance",
+        f"cifar10-lt-{imbalance}",
+        "top1",
+        "CE",
+        (("balanced softmax", "CE"), ("Hybrid-PSC", "CE")),
+        f"cifar10_lt/published_if{imbalance}",
+    )
+    for imbalance in (50, 10)
+)
+_HIDDEN = tuple(
+    Part(
+        f"corel5k-{name}",
+        f"Corel-5k with hidden labels: {rule}",
+        "reproduction/corel5k_partial",
+        f"corel5k-{name}",
+        "mAP",
+        "negative",
+        (("selective", "negative"), ("selective", "ignore")),
+        f"coco/published_{name}",
+        note="The published figures are of COCO, with `fpc:1000`; they show the order to expect, not the height.",
+    )
+    for name, rule in (
+        ("rps", "half of all entries (`rps:0.5`)"),
+        ("fpc", "all but 50 of each kind a class (`fpc:50`)"),
+    )
+)
+
+PRESETS: dict[str, tuple[Part, ...]] = {
+    "cpu": (
+        Part(
+            "cifar10-lt-100",
+            "CIFAR-10-LT at imbalance 100",
+            "reproduction/cifar10_lt",
+            "cifar10-lt-100",
+            "top1",
+            "CE",
+            (("balanced softmax", "CE"), ("LDAM-DRW", "CE"), ("logit adjustment", "CE")),
+            virtual_examples=("CE", "balanced softmax", "DiVE"),
+            note="The test split is balanced, so top-1 is balanced accuracy. tail3: the three rarest classes. Logit "
+            "adjustment with tau = 1 is balanced softmax but for a constant in every logit, which changes no gradient: "
+            "equal figures say that both are implemented alike, and are no second proof.",
+        ),
+        Part(
+            "corel5k",
+            "Corel-5k",
+            "reproduction/corel5k",
+            "corel5k",
+            "class_f1",
+            "BCE",
+            (("ASL", "BCE"), ("ASL, all stages", "BCE, all stages")),
+            note="The published figures are of larger networks at 448 pixels, their epochs chosen on the test split.",
+        ),
+        Part(
+            "corel5k-lt",
+            "A long tail cut from Corel-5k",
+            "reproduction/corel5k_lt",
+            "corel5k-lt",
+            "mAP",
+            "uniform branch only",
+            (("+ logit consistency", "uniform branch only"), ("+ logit consistency", "re-balanced branch only")),
+            note="The published figures are of VOC-LT; they show the order to expect, not the height.",
+        ),
+        *_HIDDEN,
+        *_IMBALANCES,
+    ),
+    "full": (
+        Part(
+            "cifar100-lt",
+            "CIFAR-100-LT at imbalance 100",
+            "cifar100_lt/comparison",
+            "cifar100-lt-100",
+            "top1",
+            "CE",
+            (("BSCE", "CE"), ("LDAM-DRW", "CE")),
+        ),
+        Part(
+            "voc-lt",
+            "VOC-LT",
+            "voc_lt/ablation",
+            "voc-lt",
+            "mAP",
+            "uniform branch only",
+            (("+ logit consistency", "uniform branch only"), ("+ logit consistency", "re-balanced branch only")),
+        ),
+        Part("voc-lt-baselines", "VOC-LT, the comparison", "voc_lt/comparison", "voc-lt", "mAP", "ERM"),
+        Part("coco-lt", "COCO-LT", "coco_lt/ablation", "coco-lt", "mAP", "uniform branch only"),
+        Part(
+            "corel5k-448",
+            "Corel-5k at 448 pixels",
+            "corel5k/comparison",
+            "corel5k",
+            "class_f1",
+            "BCE",
+            (("ASL", "BCE"),),
+        ),
+    ),
+}
+
+DATA |= {
+    "cifar100-lt-100": ("cifar100", "cifar-100-python", ("--recipe", "exponential", "--imbalance", "100")),
+    "voc-lt": (
+        "voc",
+        "VOCdevkit",
+        ("--option", "years=2012", "--option", "test_years=2007", "--recipe", "voc-lt", "--val", "0"),
+    ),
+    "coco-lt": ("coco", "coco2017", ("--recipe", "coco-lt", "--val", "0")),
+}

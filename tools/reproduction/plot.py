@@ -1,0 +1,32 @@
+"""A part's plot: a bar for each row at its mean, a point for each seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import mean
+
+from matplotlib.figure import Figure
+
+from fastlt.files import write_atomically
+from fastlt.report.plots import INK, png, shortened
+from reproduction.parts import Part
+
+
+def save(part: Part, table: dict, path: Path) -> None:
+    rows = [(row["label"], _values(row, part.metric)) for row in table["rows"]]
+    rows = [(label, values) for label, values in rows if values][::-1]
+    figure = Figure(figsize=(8, 0.9 + 0.36 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh(range(len(rows)), [mean(values) for _, values in rows], color="#d6dde5", height=0.7)
+    for place, (_, values) in enumerate(rows):
+        axes.plot(values, [place] * len(values), "o", color=INK["train"], markersize=4)
+    axes.set_yticks(range(len(rows)), [shortened(label) for label, _ in rows], parse_math=False)
+    axes.set_xlabel(f"{part.metric.replace('_', ' ')}, percent; a point for each seed")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    picture = png(figure)
+    write_atomically(path, lambda file: file.write(picture))
+
+
+def _values(row: dict, metric: str) -> list[float]:
+    return [100 * run["metrics"][metric] for run in row["runs"] if metric in run["metrics"]]
