@@ -3,7 +3,7 @@
     python tools/scale.py --images 10000000 --classes 9600 --labels 6 --work /tmp/large --json large.json
 
 The set is a real one, written by fastlt's own shard writer: each record is one raw pixel, so that labels, offsets,
-sizes, sums and ids are all there is. Classes fall off exponentially to a hundredth. Every figure is measured in a process of
+sizes, sums and ids are all there is. Classes fall off exponentially to a hundredth. Every figure comes of a process of
 its own, which holds nothing else. docs/scale.md says what the figures mean.
 """
 
@@ -26,6 +26,7 @@ from fastlt.data import layout, manifest
 from fastlt.data.longtail import group_limits
 from fastlt.data.pictures import Picture
 from fastlt.data.shard_writer import ShardWriter
+from fastlt.data.shards import ShardSet
 
 RECORDS = 2400  # of a shard: 256 MB of pictures of 110 kB
 BATCH, STEPS = 256, 50
@@ -34,29 +35,36 @@ PARTS = ("open", "lists", "loader", "inspect", "verify")
 
 def write(folder: Path, images: int, classes: int, labels: int = 1, records: int = RECORDS) -> Path:
     """A data set whose `train` has so many images, with one label each or `labels` stated ones, a third of them
-    positive and the others negative; what is not stated is unknown. One that is there already is kept.
+    positive and the others negative; what is not stated is unknown. After a stop it goes on.
     """
-    train = folder / "train"
+    train, journal = folder / "train", folder / "made.jsonl"
     if (train / manifest.NAME).exists():
         return folder
     train.mkdir(parents=True, exist_ok=True)
-    counts, shards = np.zeros(classes, np.int64), []
-    for number, first in enumerate(range(0, images, records)):
-        rows = np.arange(first, min(first + records, images))
-        stated = _stated(rows, classes, labels)
-        for row in stated:
-            for c, value in row:
-                counts[c] += value
-        shards.append(_shard(train, number, rows, stated, 0 if labels == 1 else -1))
-    manifest.write_json(train / manifest.NAME, manifest.seal(_description(images, classes, labels, counts, shards)))
+    shards = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
+    with journal.open("a") as file:
+        for first in range(records * len(shards), images, records):
+            rows = np.arange(first, min(first + records, images))
+            shards.append(_shard(train / layout.shard_name(len(shards)), rows, classes, labels))
+            file.write(json.dumps(shards[-1]) + "\n")
+            file.flush()
+    values = _description(images, classes, labels, shards)
+    with ShardSet(train, values=values) as made:
+        values["counts"] = values["training_counts"] = made.label_rows.counts().tolist()
+    manifest.write_json(train / manifest.NAME, manifest.seal(values))
     return folder
 
 
-def _shard(train: Path, number: int, rows: np.ndarray, stated: list, default: int) -> dict:
-    with ShardWriter(train / layout.shard_name(number), "raw", default) as shard:
-        for row, pairs in zip(rows.tolist(), stated, strict=True):
+def _shard(path: Path, rows: np.ndarray, classes: int, labels: int) -> dict:
+    with ShardWriter(path, "raw", _default(labels)) as shard:
+        for row, pairs in zip(rows.tolist(), _stated(rows, classes, labels), strict=True):
             shard.append(f"images/{row:09d}.jpg", Picture(b"\x10\x20\x30", 1, 1), pairs)
         return shard.finish()
+
+
+def _default(labels: int) -> int:
+    """What a class is that is not stated: unknown, where several labels are."""
+    return 0 if labels == 1 else -1
 
 
 def _stated(rows: np.ndarray, classes: int, labels: int) -> list[list[tuple[int, int]]]:
@@ -72,11 +80,12 @@ def _stated(rows: np.ndarray, classes: int, labels: int) -> list[list[tuple[int,
     return [sorted(dict(zip(row, values, strict=True)).items()) for row in np.stack(drawn, axis=1).tolist()]
 
 
-def _description(images: int, classes: int, labels: int, counts: np.ndarray, shards: list[dict]) -> dict:
+def _description(images: int, classes: int, labels: int, shards: list[dict]) -> dict:
+    counts = [0] * classes
     return {
         "name": "made", "split": "train", "classes": [f"class {c}" for c in range(classes)],
-        "multi_label": labels > 1, "label_default": 0 if labels == 1 else -1, "attributes": {}, "encoding": "raw",
-        "records": images, "counts": counts.tolist(), "training_counts": counts.tolist(),
+        "multi_label": labels > 1, "label_default": _default(labels), "attributes": {}, "encoding": "raw",
+        "records": images, "counts": counts, "training_counts": counts,
         "groups": group_limits(labels > 1), "source": {}, "recipe": {}, "subset": "", "balanced_attributes": False,
         "hidden": None, "treatment": {}, "bad": [], "done": images, "fingerprint": "made", "shards": shards,
     }  # fmt: skip
@@ -88,14 +97,10 @@ def measured(part: str, folder: Path) -> dict:
 
 
 def _open(folder: Path) -> dict:
-    from fastlt.data.shards import ShardSet
-
     return _cost(lambda: ShardSet(folder / "train"))
 
 
 def _lists(folder: Path) -> dict:
-    from fastlt.data.shards import ShardSet
-
     records = ShardSet(folder / "train")
     return _cost(records.class_members)
 
@@ -106,7 +111,6 @@ def _loader(folder: Path) -> dict:
 
     from fastlt.batch import StreamSpec
     from fastlt.config import DataConfig, PipelineConfig, StreamConfig
-    from fastlt.data.shards import ShardSet
     from fastlt.loader import Loader
 
     torch.set_num_threads(1)
