@@ -84,13 +84,21 @@ class LabelRows:
         rows = empty(int(indptr[-1]), np.int32 if len(self) < 1 << 31 else np.int64)
         free = indptr[:-1].copy()
         for start in range(0, len(self.index), BLOCK):
-            entries = start + np.flatnonzero(self.value[start : start + BLOCK] == 1)
-            classes = self.index[entries]
+            positive = np.flatnonzero(self.value[start : start + BLOCK] == 1)
+            classes = self.index[start : start + BLOCK][positive]
             if self.classes <= 1 << 16:
                 classes = classes.astype(np.uint16)  # numpy radix-sorts 16-bit integers
             order = np.argsort(classes, kind="stable")
-            classes, entries = classes[order].astype(np.int64), entries[order]
-            within = np.arange(len(classes)) - np.searchsorted(classes, classes)
-            rows[free[classes] + within] = np.searchsorted(self.indptr, entries, side="right") - 1
-            free += np.bincount(classes, minlength=self.classes)
+            classes, found = classes[order], np.bincount(classes, minlength=self.classes)
+            within = np.arange(len(classes)) - (np.cumsum(found) - found)[classes]
+            rows[free[classes] + within] = self._rows_of(start)[positive][order]
+            free += found
         return indptr, rows
+
+    def _rows_of(self, start: int) -> np.ndarray:
+        """The row of each entry of the block from `start` on."""
+        stop = min(start + BLOCK, len(self.index))
+        first = int(np.searchsorted(self.indptr, start, side="right")) - 1
+        last = int(np.searchsorted(self.indptr, stop, side="left"))
+        bounds = np.clip(self.indptr[first : last + 1], start, stop)
+        return np.repeat(np.arange(first, last), np.diff(bounds))

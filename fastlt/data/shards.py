@@ -126,7 +126,9 @@ class ShardSet:
 
     def class_members(self) -> tuple[np.ndarray, np.ndarray]:
         """For every class its positive images, ascending: (indptr int64 [C + 1], index [nnz])."""
-        return self._members or self._labels.members()
+        if self._members is None:
+            self._members = self._labels.members()
+        return self._members
 
     def ids(self, indices: np.ndarray) -> list[str]:
         """Raises UserError if the ids of a shard are damaged."""
