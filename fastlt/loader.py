@@ -57,6 +57,7 @@ class Part:
 
     name: str
     spec: StreamSpec
+    pipeline: PipelineConfig
     stream: streams.Stream
     batch: int  # over all ranks
     view_keys: tuple[int, ...]
@@ -80,10 +81,10 @@ class Loader:
     ) -> None:
         self.records, self.data, self.place = records, data, placement or Placement()
         members = records.class_members()
-        self.parts = [_part(name, spec, records, members, batch, seed) for name, spec in specs.items()]
+        self.parts = [_part(name, spec, pipeline, records, members, batch, seed) for name, spec in specs.items()]
         for part in self.parts:
             _check_batch(part, self.place.ranks)
-        self.graphs = _by_graph(self.parts, pipeline)
+        self.graphs = _by_graph(self.parts)
         in_order = all(spec.stream.sampling == "sequential" for spec in specs.values())  # evaluation: any stands in
         self.replacement = Replacement(records, members, data.max_bad_images, within_class=not in_order)
         self.step = 0
@@ -181,17 +182,14 @@ class Loader:
     def _prepare(self, step: int) -> Prepared:
         if self.records.is_remote:
             self._announce(step)
-        position, index, inputs, bad = {}, {}, [], set()
-        for config, parts in self.graphs:
-            shown = {}
-            for part in parts:
-                position[part.name], wanted = self._wanted(part, step)
-                decodes = partial(self._decodes, config, part, int(position[part.name][0]))
-                shown[part.name] = self.replacement(wanted, decodes)
-                index[part.name] = shown[part.name].index
-                bad |= shown[part.name].bad
-            inputs.append(self._inputs(config, parts, position, shown))
-        return Prepared(inputs, position, index, bad)
+        position, shown = {}, {}
+        for part in self.parts:
+            position[part.name], wanted = self._wanted(part, step)
+            decodes = partial(self._decodes, part, int(position[part.name][0]))
+            shown[part.name] = self.replacement(wanted, decodes)
+        inputs = [self._inputs(parts, position, shown) for _, parts in self.graphs]
+        index = {name: found.index for name, found in shown.items()}
+        return Prepared(inputs, position, index, set().union(*(found.bad for found in shown.values())))
 
     def _wanted(self, part: Part, step: int) -> tuple[np.ndarray, np.ndarray]:
         """int64 [b] each: this rank's positions in the batch of a stream, and the images that belong there."""
@@ -206,23 +204,23 @@ class Loader:
                 self.records.expect(self._wanted(part, later)[1])
         self._announced = max(self._announced, step + ahead)
 
-    def _inputs(self, config: PipelineConfig, parts: list[Part], position, shown: dict[str, Shown]) -> Fed:
+    def _inputs(self, parts: list[Part], position, shown: dict[str, Shown]) -> Fed:
         """The views of each stream one after the other."""
         pictures: list[np.ndarray] = []
         drawn: list[dict[str, np.ndarray]] = []
         for part in parts:
             pictures += shown[part.name].pictures * len(part.view_keys)
-            drawn += self._drawn(config, part, position[part.name], shown[part.name].index)
+            drawn += self._drawn(part, position[part.name], shown[part.name].index)
         return Fed(pictures, {name: np.concatenate([d[name] for d in drawn]) for name in drawn[0]})
 
-    def _drawn(self, config: PipelineConfig, part: Part, position, index) -> list[dict[str, np.ndarray]]:
+    def _drawn(self, part: Part, position, index) -> list[dict[str, np.ndarray]]:
         """What the recipe draws, for each view."""
-        shapes, recipe = self.records.shapes(index), augment.load(config.name)
-        return [recipe.parameters(config, key, position, shapes) for key in part.view_keys]
+        shapes, recipe = self.records.shapes(index), augment.load(part.pipeline.name)
+        return [recipe.parameters(part.pipeline, key, position, shapes) for key in part.view_keys]
 
-    def _decodes(self, config: PipelineConfig, part: Part, start: int, row: int, image: int, record) -> bool:
+    def _decodes(self, part: Part, start: int, row: int, image: int, record) -> bool:
         """Whether an image can be shown in row `row` of a stream's part from position `start` on, in every view."""
-        views = self._drawn(config, part, np.array([start + row]), np.array([image]))
+        views = self._drawn(part, np.array([start + row]), np.array([image]))
         windows = [np.concatenate([view[name] for view in views]) for name in ("window_start", "window_shape")]
         return not dali.undecoded([record] * len(views), *windows, *self._dali_device())
 
@@ -275,23 +273,24 @@ def _own_cores() -> int:
     return max(1, min(cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 16))
 
 
-def _part(name: str, spec: StreamSpec, records: Records, members, batch: int, seed: int) -> Part:
+def _part(
+    name: str, spec: StreamSpec, default: PipelineConfig, records: Records, members, batch: int, seed: int
+) -> Part:
     key = hashing.key(seed, "stream", name)
     stream = streams.build(spec.stream, members, len(records), key, records.attributes)
     if spec.then:
         key = hashing.key(seed, "stream", name, "then")
         stream = streams.Switched(stream, streams.build(spec.then, members, len(records), key, records.attributes))
     views = tuple(hashing.key(seed, "augment", name, view) for view in range(spec.views))
-    return Part(name, spec, stream, round(batch * spec.batch_share), views)
+    return Part(name, spec, spec.pipeline or default, stream, round(batch * spec.batch_share), views)
 
 
-def _by_graph(parts: list[Part], default: PipelineConfig) -> list[tuple[PipelineConfig, list[Part]]]:
+def _by_graph(parts: list[Part]) -> list[tuple[PipelineConfig, list[Part]]]:
     graphs: list[tuple[PipelineConfig, list[Part]]] = []
     for part in parts:
-        config = part.spec.pipeline or default
-        found = next((members for known, members in graphs if known == config), None)
+        found = next((members for known, members in graphs if known == part.pipeline), None)
         if found is None:
-            graphs.append((config, [part]))
+            graphs.append((part.pipeline, [part]))
         else:
             found.append(part)
     return graphs

@@ -30,6 +30,12 @@ def rotated(**options) -> bytes:
     return saved("JPEG", exif=exif.tobytes(), **options)
 
 
+def _of_16_bits() -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.arange(SIDE * SIDE, dtype=np.uint16).reshape(SIDE, SIDE)).save(file, "PNG")
+    return file.getvalue()
+
+
 def _random(count: int) -> bytes:
     return np.random.default_rng(count).integers(0, 256, count, np.uint8).tobytes()
 
@@ -77,6 +83,7 @@ REFUSED_AT_ONCE = {  # what a look at the header finds
     "larger jpeg": saved("JPEG", side=2 * SIDE),
     "jpeg that declares less": _sized(JPEG, SIDE // 2, SIDE),
     "jpeg that declares nothing": _sized(JPEG, 0, SIDE),
+    "jpeg of 255 bits": _patched(JPEG, b"\xff\xc0", 4, b"\xff"),
     "half a png": PNG[: len(PNG) // 2],
     "png of another size": saved("PNG", side=SIDE - 1),
     "webp of another size": saved("WEBP", side=SIDE - 1),
@@ -101,6 +108,7 @@ WHOLE = {
     "cmyk jpeg": saved("JPEG", "CMYK"),
     "grey jpeg": saved("JPEG", "L"),
     "png": PNG,
+    "png of 16 bits": _of_16_bits(),
     "palette png": saved("PNG", "P"),
     "transparent png": saved("PNG", "RGBA"),
     "webp": WEBP,

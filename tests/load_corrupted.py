@@ -1,4 +1,4 @@
-"""Loads two epochs of a shard set in several ways, in a process that DALI may end; prints what came, as JSON.
+"""Loads an epoch of a shard set in several ways, in a process that DALI may end; prints what came, as JSON.
 
 python tests/load_corrupted.py FOLDER
 """
@@ -27,7 +27,7 @@ SPECS = {"main": StreamSpec(views=2), "balanced": StreamSpec(StreamConfig(sampli
 def load(records: ShardSet, rank: int = 0, ranks: int = 1, first: int = 0, bad=(), prefetch: int = 2) -> dict:
     """The images at each position, a digest of their pixels for each step, and those that could not be shown."""
     data = DataConfig(path=".", threads=2, prefetch=prefetch, max_bad_images=1000)
-    steps, seen = -(-2 * len(records) // BATCH), []
+    steps, seen = -(-len(records) // BATCH), []
     with Loader(records, SPECS, WINDOWS, BATCH, 0, data, Placement(rank, ranks)) as loader:
         loader.seek(first, set(bad))
         for _ in range(first, steps):

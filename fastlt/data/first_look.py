@@ -6,9 +6,9 @@ the process dies. What it refuses only while decoding costs the batch, and nothi
 found out beforehand:
 
 * a plain JPEG or PNG is known by its header and its end, in some 10 us;
-* another JPEG, PNG or WebP by the very parser that DALI uses, in about as much;
-* all else (TIFF, JPEG 2000 ..., an orientation that is not plainly said) by decoding it in another process, since
-  damaged files of these kinds make DALI crash in many ways.
+* another JPEG, PNG or WebP of 8 bits by the very parser that DALI uses, in about as much;
+* all else (TIFF, JPEG 2000 ..., 16 bits, an orientation that is not plainly said) by decoding it in another process,
+  since damaged files of these kinds make DALI crash in many ways.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def fault(record: np.ndarray, height: int, width: int) -> str | None:
     if parser := _parser():
         try:
             stream = parser(record)
-            kind, sides = stream.codec_name, (stream.height, stream.width)  # now it parses
-        except RuntimeError:
+            kind, sides, sample = stream.codec_name, (stream.height, stream.width), stream.dtype  # now it parses
+        except (RuntimeError, TypeError):  # TypeError: samples of so many bits that there is no type for them
             return "DALI finds no picture in it"
-        if kind in PARSED and not _may_be_turned(data):
+        if kind in PARSED and sample == np.uint8 and not _may_be_turned(data):
             return _other_size(*sides, height, width)
     return decoders_agree.undecoded(data, height, width)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+Empty = Callable[[int, type], np.ndarray]  # of so many values of a type, like np.empty
 BLOCK = 1 << 16  # rows, or entries, that are looked at together, so that little memory is needed beside the labels
 
 
@@ -71,11 +73,32 @@ class LabelRows:
         """int64 [B]: the one class of each row of a single-label set."""
         return self.index[self.indptr[rows]].astype(np.int64)
 
-    def members(self) -> tuple[np.ndarray, np.ndarray]:
-        """For every class the rows in which it is positive, ascending: (indptr int64 [C + 1], rows int64 [nnz])."""
-        positive = self.value == 1
-        classes = self.index[positive]
-        rows = np.repeat(np.arange(len(self)), np.diff(self.indptr))[positive]
-        small = classes.astype(np.uint16) if self.classes <= 1 << 16 else classes  # numpy radix-sorts 16-bit integers
-        indptr = np.concatenate([[0], np.cumsum(self.counts())]).astype(np.int64)
-        return indptr, rows[np.argsort(small, kind="stable")]
+    def members(self, empty: Empty = np.empty) -> tuple[np.ndarray, np.ndarray]:
+        """For every class the rows in which it is positive, ascending: (indptr int64 [C + 1], rows [nnz]).
+
+        Rows are int32 where they fit. `empty` makes room for the result; little more memory is taken than that.
+        """
+        indptr = empty(self.classes + 1, np.int64)
+        indptr[0] = 0
+        np.cumsum(self.counts(), out=indptr[1:])
+        rows = empty(int(indptr[-1]), np.int32 if len(self) < 1 << 31 else np.int64)
+        free = indptr[:-1].copy()
+        for start in range(0, len(self.index), BLOCK):
+            positive = np.flatnonzero(self.value[start : start + BLOCK] == 1)
+            classes = self.index[start : start + BLOCK][positive]
+            if self.classes <= 1 << 16:
+                classes = classes.astype(np.uint16)  # numpy radix-sorts 16-bit integers
+            order = np.argsort(classes, kind="stable")
+            classes, found = classes[order], np.bincount(classes, minlength=self.classes)
+            within = np.arange(len(classes)) - (np.cumsum(found) - found)[classes]
+            rows[free[classes] + within] = self._rows_of(start)[positive][order]
+            free += found
+        return indptr, rows
+
+    def _rows_of(self, start: int) -> np.ndarray:
+        """The row of each entry of the block from `start` on."""
+        stop = min(start + BLOCK, len(self.index))
+        first = int(np.searchsorted(self.indptr, start, side="right")) - 1
+        last = int(np.searchsorted(self.indptr, stop, side="left"))
+        bounds = np.clip(self.indptr[first : last + 1], start, stop)
+        return np.repeat(np.arange(first, last), np.diff(bounds))

@@ -4,33 +4,43 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from fastlt.address import Address, located
 from fastlt.data import layout
-from fastlt.data.labels import LabelRows
+from fastlt.data.joined_arrays import joined_arrays
+from fastlt.data.labels import Empty, LabelRows
 from fastlt.data.local_files import LocalFiles
 from fastlt.data.manifest import MEND, read_manifest
 from fastlt.data.remote.files import RemoteFiles, WrongRecord
 from fastlt.errors import UserError
 
 BLOCK = 8 << 20  # bytes of ids read at a time
+Share = Callable[[Callable[[Empty], dict[str, np.ndarray]]], dict[str, np.ndarray]]
 LONGEST_SIDE = (1 << 31) - 1  # pixels; the bytes of a raw picture with two such sides still fit into 64 bits
 
 
 class ShardSet:
     """One split on disk, or at an address, open for reading by any number of threads; on disk it may be forked.
 
-    All that is kept of an image is 33 bytes of arrays and one bit. Opening checks the manifest, the file sizes, that
+    All that is kept of an image is 28 bytes, 5 a label, and one bit. Opening checks the manifest, the file sizes, that
     no array leads outside another and, with `check_sums`, the sums of all index and label arrays; then every record's
     crc32 is checked the first time that it is read, and that of a shard's ids. Files are not trusted: whoever wrote
     them, nothing outside the folder is read and no more memory is taken than they are long. Raises UserError with the
-    file, the place and what to do. `values`: a manifest that was read before, or a part of one.
+    file, the place and what to do. `values`: a manifest that was read before, or a part of one. `share`: keeps the
+    arrays, and the class lists, for several processes (shared_arrays.one_copy_a_host).
     """
 
-    def __init__(self, folder: str | Path | Address, check_sums: bool = True, values: dict | None = None):
+    def __init__(
+        self,
+        folder: str | Path | Address,
+        check_sums: bool = True,
+        values: dict | None = None,
+        share: Share | None = None,
+    ):
         self.folder = located(folder)
         self.manifest = read_manifest(self.folder) if values is None else values
         self.classes: list[str] = self.manifest["classes"]
@@ -48,7 +58,7 @@ class ShardSet:
         )
         self._first = np.cumsum([0] + [shard["records"] for shard in self._shards])  # row of each shard's first record
         try:
-            self._read_index()
+            self._read_index(share)
         except MemoryError:
             raise UserError(f"the index of {self.folder} does not fit into memory; {MEND}") from None
         self._ids_checked: set[int] = set()  # shards
@@ -115,8 +125,10 @@ class ShardSet:
         return self._labels
 
     def class_members(self) -> tuple[np.ndarray, np.ndarray]:
-        """For every class its positive images, ascending: (indptr int64 [C + 1], index int64 [nnz])."""
-        return self._labels.members()
+        """For every class its positive images, ascending: (indptr int64 [C + 1], index [nnz])."""
+        if self._members is None:
+            self._members = self._labels.members()
+        return self._members
 
     def ids(self, indices: np.ndarray) -> list[str]:
         """Raises UserError if the ids of a shard are damaged."""
@@ -183,19 +195,25 @@ class ShardSet:
             return "its id as well"
         return id if id.isprintable() else ascii(id)
 
-    def _read_index(self) -> None:
-        """Fills the arrays of all shards, joined; `_offset` has one more entry a shard than it has records."""
-        parts = [self._read_arrays(number) for number in range(len(self._shards))]
-        joined = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
-        self._offset, self._crc32 = joined["offset"], joined["crc32"]
-        self._shape = np.stack([joined["height"], joined["width"]], axis=1)
-        self._labels = LabelRows(
-            np.concatenate([[0], np.cumsum(joined["label_length"])]).astype(np.int64),
-            joined["label_index"], joined["label_value"], len(self.classes), self.manifest["label_default"],
+    def _read_index(self, share: Share | None) -> None:
+        joined = share(self._join_with_members) if share else joined_arrays(self._shards, self._read_arrays)
+        self._offset, self._crc32, self._shape = joined["offset"], joined["crc32"], joined["shape"].reshape(-1, 2)
+        self._labels = self._label_rows(joined)
+        self._members = (joined["member_indptr"], joined["member"]) if share else None
+
+    def _label_rows(self, joined: dict[str, np.ndarray]) -> LabelRows:
+        return LabelRows(
+            joined["label_indptr"], joined["label_index"], joined["label_value"],
+            len(self.classes), self.manifest["label_default"],
         )  # fmt: skip
 
+    def _join_with_members(self, empty: Empty) -> dict[str, np.ndarray]:
+        joined = joined_arrays(self._shards, self._read_arrays, empty)
+        indptr, member = self._label_rows(joined).members(empty)
+        return joined | {"member_indptr": indptr, "member": member}
+
     def _read_arrays(self, number: int) -> dict[str, np.ndarray]:
-        """The small arrays of one shard, checked; `offset` counts from the start of the file."""
+        """The small arrays of one shard, checked."""
         shard = self._shards[number]
         path = self.folder / shard["file"]
         handle = self._files.open_index(number)
@@ -204,16 +222,7 @@ class ShardSet:
         finally:
             os.close(handle)
         self._check_arrays(path, shard, arrays)
-        labels = np.diff(arrays.pop("label_indptr").astype(np.int64))
-        return {
-            "offset": arrays["offset"].astype(np.int64) + shard["arrays"][layout.BYTES]["at"],
-            "crc32": arrays["crc32"],
-            "height": arrays["height"].astype(np.int32),
-            "width": arrays["width"].astype(np.int32),
-            "label_length": labels.astype(np.int32),
-            "label_index": arrays["label_index"].astype(np.int32),
-            "label_value": arrays["label_value"],
-        }
+        return arrays
 
     def _read_array(self, handle: int, path: Path | Address, shard: dict, name: str) -> np.ndarray:
         place, kind = shard["arrays"][name], np.dtype(layout.ARRAYS[name])

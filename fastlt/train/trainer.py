@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from fastlt.evaluate.metrics import evaluate
 from fastlt.evaluate.scoring import score
 from fastlt.loader import Loader, Placement
 from fastlt.progress import Progress, TrainingSet, second_stage_start
+from fastlt.shared_arrays import one_copy_a_host
 from fastlt.train import checkpoint, optim, precision, schedule
 from fastlt.train.bad_images import BadImages
 from fastlt.train.clock import Clock
@@ -63,11 +65,11 @@ class Trainer:
 
         To `resume` is to take no initial weights from another run: `restore` will bring them.
         """
-        path = config.data.path
+        path, opened = config.data.path, partial(ShardSet, share=one_copy_a_host)
         with contextlib.ExitStack() as stack:
-            records = stack.enter_context(ShardSet(path / "train"))
+            records = stack.enter_context(opened(path / "train"))
             has_validation = (path / "val" / "dataset.json").exists()
-            validation = stack.enter_context(ShardSet(path / "val")) if has_validation else None
+            validation = stack.enter_context(opened(path / "val")) if has_validation else None
             trainer = cls(config, folder, ranks, records, validation, display, resume)
             stack.callback(trainer.close)
             stack.enter_context(trainer.loader)
