@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from fastlt.address import Address
 from fastlt.commands.data import closing_lines
 from fastlt.data.build import build
 from fastlt.distributed import device_of
@@ -24,7 +25,7 @@ ROOM = Path("/proc/meminfo")
 
 
 def make_by_wgan(
-    data: Path,
+    data: Path | Address,
     out: Path,
     settings: Settings,
     console: Console,
