@@ -55,9 +55,10 @@ FASTLT_INLINE void end_of_stream() {
 }
 FASTLT_INLINE bool begins_with_vector(const void* p) { return (uintptr_t)p % sizeof(Lanes) == 0; }
 
+// Not where rows end within a vector: lines of the cache that are written half past it and half into it cost twice.
 template <class T>
-FASTLT_INLINE bool is_streamed(const T* out, bool large) {
-  return sizeof(T) == sizeof(float) && large && begins_with_vector(out);
+FASTLT_INLINE bool is_streamed(const T* out, int64_t count, bool large) {
+  return sizeof(T) == sizeof(float) && large && count % LANES == 0 && begins_with_vector(out);
 }
 
 // A block, or the `left` values of it that are still wanted.

@@ -166,7 +166,7 @@ template <class T, bool ROUND, int TAPS>
 void along_columns(const float* const* rows, const float* weights, int taps, T* out, int64_t count, bool large,
                    const PerChannel& f) {
   const int n = TAPS ? TAPS : taps;
-  const bool streamed = is_streamed(out, large);
+  const bool streamed = is_streamed(out, count, large);
   const PerChannel own = f;
   for (int64_t i = 0; i < count; i += BLOCK * LANES) {
     Lanes sum[BLOCK];

@@ -56,7 +56,7 @@ void show_unresized(const Picture& p, float* scratch) {
     if (p.mirrored) mirror_row(straight, mirrored, width);
     const int32_t place = p.upside_down ? p.out_height - 1 - y : y;
     T* const out = (T*)p.output + place * count;
-    const bool streamed = is_streamed(out, p.large);
+    const bool streamed = is_streamed(out, count, p.large);
     for (int64_t i = 0; i < count; i += BLOCK * LANES) {
       Lanes value[BLOCK];
       for (int j = 0; j < BLOCK; ++j) value[j] = widen_pixels(row + i + j * LANES) * own.factor[j] + own.summand[j];
