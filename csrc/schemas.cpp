@@ -53,6 +53,8 @@ FASTLT_DEFINE(FASTLT_LIBRARY, m) {
       "pictures_to_batch(Tensor(a!) batch, Tensor[] pictures, Tensor windows, Tensor? offsets, Tensor? mirrored, "
       "Tensor? upside_down, Tensor? color_matrices, Tensor? color_shifts, Tensor? erased, float[] scale, "
       "float[] shift, bool parallel) -> ()");
+  m.def("read_parts(Tensor(a!) to, Tensor file, Tensor start, Tensor size) -> int");
+  m.def("crc32_parts(Tensor bytes, Tensor start, Tensor end, bool fold) -> Tensor");
   m.def("instruction_set(int wanted) -> int");
 #endif
 }

@@ -16,10 +16,13 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from fastlt import augment, dali, hashing, one_pass, streams
+import fastlt.ops.records  # noqa: F401  by which fastlt.data.records reads
+from fastlt import dali, one_pass, streams
 from fastlt.batch import Batch, StreamSpec
 from fastlt.config import DataConfig, PipelineConfig
+from fastlt.data.records import RecordBatch, joined
 from fastlt.errors import UserError
+from fastlt.part import Part, Rows
 from fastlt.prefetch import Fed, Feed, Prepared, Window
 from fastlt.replacement import Replacement, Shown
 
@@ -34,7 +37,7 @@ class Records(Protocol):
     attributes: dict[str, list[int]]  # of each attribute its classes
 
     def __len__(self) -> int: ...
-    def read(self, indices: np.ndarray) -> list[np.ndarray]: ...
+    def read(self, indices: np.ndarray) -> RecordBatch: ...
     def shapes(self, indices: np.ndarray) -> np.ndarray: ...
     def ids(self, indices: np.ndarray) -> list[str]: ...
     def labels(self, indices: np.ndarray) -> np.ndarray: ...
@@ -49,18 +52,6 @@ class Placement:
     ranks: int = 1
     device: torch.device = torch.device("cpu")
     half: bool = False  # float16 images
-
-
-@dataclass(frozen=True)
-class Part:
-    """This rank's share of one stream."""
-
-    name: str
-    spec: StreamSpec
-    pipeline: PipelineConfig
-    stream: streams.Stream
-    batch: int  # over all ranks
-    view_keys: tuple[int, ...]
 
 
 class Loader:
@@ -81,7 +72,7 @@ class Loader:
     ) -> None:
         self.records, self.data, self.place = records, data, placement or Placement()
         members = records.class_members()
-        self.parts = [_part(name, spec, pipeline, records, members, batch, seed) for name, spec in specs.items()]
+        self.parts = [Part(name, spec, pipeline, records, members, batch, seed) for name, spec in specs.items()]
         for part in self.parts:
             _check_batch(part, self.place.ranks)
         self.graphs = _by_graph(self.parts)
@@ -182,45 +173,31 @@ class Loader:
     def _prepare(self, step: int) -> Prepared:
         if self.records.is_remote:
             self._announce(step)
-        position, shown = {}, {}
-        for part in self.parts:
-            position[part.name], wanted = self._wanted(part, step)
-            decodes = partial(self._decodes, part, int(position[part.name][0]))
-            shown[part.name] = self.replacement(wanted, decodes)
-        inputs = [self._inputs(parts, position, shown) for _, parts in self.graphs]
-        index = {name: found.index for name, found in shown.items()}
-        return Prepared(inputs, position, index, set().union(*(found.bad for found in shown.values())))
+        found = {part.name: self._shown(part, step) for part in self.parts}
+        inputs = [_inputs([found[part.name] for part in parts]) for _, parts in self.graphs]
+        position = {name: rows.position for name, (rows, _) in found.items()}
+        index = {name: shown.index for name, (_, shown) in found.items()}
+        return Prepared(inputs, position, index, set().union(*(shown.bad for _, shown in found.values())))
 
-    def _wanted(self, part: Part, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """int64 [b] each: this rank's positions in the batch of a stream, and the images that belong there."""
-        start, count = streams.rank_part(step, part.batch, self.place.rank, self.place.ranks)
-        return np.arange(start, start + count), part.stream.indices(start, count)
+    def _shown(self, part: Part, step: int) -> tuple[Rows, Shown]:
+        """What a part holds, with what is drawn for the images that are shown in the end."""
+        rows = part.rows(step, self.place.rank, self.place.ranks)
+        shown = self.replacement(rows.wanted, partial(self._decodes, part, int(rows.position[0])))
+        if shown.index is not rows.wanted:
+            rows = rows._replace(drawn=part.draw(rows.position, shown.index))
+        return rows, shown
 
     def _announce(self, step: int) -> None:
         """Tells the records what will be read of them from `step` on."""
         ahead = max(1, min(MOST_STEPS, MOST_POSITIONS // max(part.batch for part in self.parts)))
         for later in range(self._announced, step + ahead):
             for part in self.parts:
-                self.records.expect(self._wanted(part, later)[1])
+                self.records.expect(part.wanted(later, self.place.rank, self.place.ranks))
         self._announced = max(self._announced, step + ahead)
-
-    def _inputs(self, parts: list[Part], position, shown: dict[str, Shown]) -> Fed:
-        """The views of each stream one after the other."""
-        pictures: list[np.ndarray] = []
-        drawn: list[dict[str, np.ndarray]] = []
-        for part in parts:
-            pictures += shown[part.name].pictures * len(part.view_keys)
-            drawn += self._drawn(part, position[part.name], shown[part.name].index)
-        return Fed(pictures, {name: np.concatenate([d[name] for d in drawn]) for name in drawn[0]})
-
-    def _drawn(self, part: Part, position, index) -> list[dict[str, np.ndarray]]:
-        """What the recipe draws, for each view."""
-        shapes, recipe = self.records.shapes(index), augment.load(part.pipeline.name)
-        return [recipe.parameters(part.pipeline, key, position, shapes) for key in part.view_keys]
 
     def _decodes(self, part: Part, start: int, row: int, image: int, record) -> bool:
         """Whether an image can be shown in row `row` of a stream's part from position `start` on, in every view."""
-        views = self._drawn(part, np.array([start + row]), np.array([image]))
+        views = part.draw(np.array([start + row]), np.array([image]))
         windows = [np.concatenate([view[name] for view in views]) for name in ("window_start", "window_shape")]
         return not dali.undecoded([record] * len(views), *windows, *self._dali_device())
 
@@ -273,16 +250,13 @@ def _own_cores() -> int:
     return max(1, min(cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 16))
 
 
-def _part(
-    name: str, spec: StreamSpec, default: PipelineConfig, records: Records, members, batch: int, seed: int
-) -> Part:
-    key = hashing.key(seed, "stream", name)
-    stream = streams.build(spec.stream, members, len(records), key, records.attributes)
-    if spec.then:
-        key = hashing.key(seed, "stream", name, "then")
-        stream = streams.Switched(stream, streams.build(spec.then, members, len(records), key, records.attributes))
-    views = tuple(hashing.key(seed, "augment", name, view) for view in range(spec.views))
-    return Part(name, spec, spec.pipeline or default, stream, round(batch * spec.batch_share), views)
+def _inputs(found: list[tuple[Rows, Shown]]) -> Fed:
+    """The views of each stream one after the other."""
+    pictures = [shown.pictures for rows, shown in found for _ in rows.drawn]
+    drawn = [view for rows, _ in found for view in rows.drawn]
+    if len(drawn) == 1:
+        return Fed(pictures[0], drawn[0])
+    return Fed(joined(pictures), {name: np.concatenate([view[name] for view in drawn]) for name in drawn[0]})
 
 
 def _by_graph(parts: list[Part]) -> list[tuple[PipelineConfig, list[Part]]]:

@@ -16,9 +16,11 @@ from torch import Tensor
 
 from fastlt import augment, dali
 from fastlt.config import PipelineConfig
+from fastlt.data.records import RecordBatch
 from fastlt.ops import pictures as operator
 from fastlt.prefetch import Fed
 
+Pictures = list[Tensor] | Tensor  # uint8 [h, w, 3] each, or all in one [B, h, w, 3]
 PIXELS_A_TASK = 1 << 18  # of the output: below that, handing out costs as much as doing
 
 
@@ -44,6 +46,10 @@ class OnePass:
         half: bool = False,
     ) -> None:
         self.config, self.source = config, source
+        self._normalised = {
+            "scale": [1 / (255 * std) for std in config.std],
+            "shift": [-mean / std for mean, std in zip(config.mean, config.std, strict=True)],
+        }
         self._iteration = 0
         self._decoder = dali.decoder(batch, threads, prefetch, source) if encoding == "encoded" else None
         shape = (batch, config.size, config.size, 3)
@@ -58,24 +64,20 @@ class OnePass:
         """The next batch, [B, size, size, 3] float32 or (half) float16."""
         fed = self.source(self._iteration)
         batch = self._batches.take()
-        normalised = {
-            "scale": [1 / (255 * std) for std in self.config.std],
-            "shift": [-mean / std for mean, std in zip(self.config.mean, self.config.std, strict=True)],
-        }
         if self._policy is None:
             pictures, windows = self._pictures(fed)
-            self._show(batch, pictures, windows, _placing(fed.drawn) | _finishing(fed.drawn), **normalised)
+            self._show(batch, pictures, windows, _placing(fed.drawn) | _finishing(fed.drawn), **self._normalised)
         else:
             squares = dali.to_torch(self._policy.run()[0])
             windows = np.tile(np.array([0, 0, self.config.size, self.config.size], np.int32), (len(squares), 1))
-            self._show(batch, list(squares), windows, _finishing(fed.drawn), **normalised)
+            self._show(batch, squares, windows, _finishing(fed.drawn), **self._normalised)
         self._iteration += 1
         return batch
 
     def close(self) -> None:
         self._workers.shutdown()
 
-    def _show(self, batch: Tensor, pictures: list[Tensor], windows: np.ndarray, steps: dict, **normalised) -> None:
+    def _show(self, batch: Tensor, pictures: Pictures, windows: np.ndarray, steps: dict, **normalised) -> None:
         """Steps: an array with a row for each picture, or None."""
         tensors = {
             name: torch.from_numpy(rows) for name, rows in (steps | {"windows": windows}).items() if rows is not None
@@ -86,21 +88,23 @@ class OnePass:
             operator.pictures_to_batch(batch[part], pictures[part], **rows, **normalised, parallel=False)
 
         count = max(1, PIXELS_A_TASK // self.config.size**2)
+        if count >= len(batch):
+            return task(slice(None))
         list(self._workers.map(task, [slice(k, k + count) for k in range(0, len(batch), count)]))
 
-    def _resized(self, iteration: int) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+    def _resized(self, iteration: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """What the policy begins with; it asks for batch after batch."""
         fed = self.source(iteration)
         squares = self._squares.take()
         pictures, windows = self._pictures(fed)
         self._show(squares, pictures, windows, _placing(fed.drawn))
-        return list(squares.numpy()), fed.drawn
+        return squares.numpy(), fed.drawn
 
-    def _pictures(self, fed: Fed) -> tuple[list[Tensor], np.ndarray]:
+    def _pictures(self, fed: Fed) -> tuple[Pictures, np.ndarray]:
         """Pictures uint8 [h, w, 3], and int32 [B, 4]: the windows to show of them."""
         start, shape = fed.drawn["window_start"], fed.drawn["window_shape"]
         if self._decoder is None:
-            return _joined(fed.pictures), np.concatenate([start, shape], axis=1)
+            return _as_tensors(fed.pictures), np.concatenate([start, shape], axis=1)
         decoded = self._decoder.run()[0]
         return [torch.from_numpy(np.asarray(window)) for window in decoded], np.pad(shape, ((0, 0), (2, 0)))
 
@@ -141,8 +145,10 @@ def _finishing(drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray | None]:
     }
 
 
-def _joined(records: list[np.ndarray]) -> list[Tensor]:
-    """Records as tensors, which must not be of memory that is read-only."""
+def _as_tensors(records: RecordBatch) -> Pictures:
+    """They must not be of memory that is read-only."""
+    if isinstance(records, np.ndarray):
+        return torch.from_numpy(records)
     values = torch.from_numpy(np.concatenate([record.reshape(-1) for record in records]))
     parts = values.split([record.size for record in records])
     return [part.view(record.shape) for part, record in zip(parts, records, strict=True)]

@@ -9,6 +9,8 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from fastlt.data.records import RecordBatch
+
 T = TypeVar("T")
 
 
@@ -16,7 +18,7 @@ T = TypeVar("T")
 class Fed:
     """What a graph makes one batch of: B pictures as they are stored, and what its recipe drew for them, by name."""
 
-    pictures: list[np.ndarray]
+    pictures: RecordBatch
     drawn: dict[str, np.ndarray]
 
 

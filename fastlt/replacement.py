@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastlt.data.first_look import fault
+from fastlt.data.records import RecordBatch
 from fastlt.errors import UserError
 
 NOT_DECODED = "it does not decode"
@@ -18,7 +19,7 @@ class Shown(NamedTuple):
     """Images int64 [B], their records, and the images that had to give way."""
 
     index: np.ndarray
-    pictures: list[np.ndarray]
+    pictures: RecordBatch
     bad: set[int]
 
 

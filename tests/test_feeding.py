@@ -33,12 +33,17 @@ def pipeline_of():
     return build
 
 
-def test_what_nobody_else_holds_is_whole_when_it_comes_out_and_freed_later(pipeline_of):
+@pytest.mark.parametrize("alike", [False, True], ids=["in a list", "in one array"])
+def test_what_nobody_else_holds_is_whole_when_it_comes_out_and_freed_later(pipeline_of, alike):
     held = []
 
+    def batch(run):
+        numbers = range(run * BATCH, (run + 1) * BATCH)
+        return [picture(number % 40 * 5 if alike else number) for number in numbers]
+
     def source(info):
-        pictures = [picture(info.iteration * BATCH + row) for row in range(BATCH)]
-        held.append(weakref.ref(pictures[0]))
+        pictures = np.stack(batch(info.iteration)) if alike else batch(info.iteration)
+        held.append(weakref.ref(pictures if alike else pictures[0]))
         return dali.to_dali(pictures)
 
     pipeline = pipeline_of(source)
@@ -47,7 +52,7 @@ def test_what_nobody_else_holds_is_whole_when_it_comes_out_and_freed_later(pipel
         rubbish = [np.full((5, 7, 3), 255, np.uint8) for _ in range(100)]  # takes the place of what was freed
         same, more = pipeline.run()
         for row in range(BATCH):
-            expected = picture(run * BATCH + row)
+            expected = batch(run)[row]
             assert np.array_equal(same.at(row), expected) and np.array_equal(more.at(row), expected + np.uint8(1))
         del rubbish
     del pipeline, same, more

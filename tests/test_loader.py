@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from fastlt import one_pass
 from fastlt.batch import StreamSpec
 from fastlt.config import DataConfig, PipelineConfig, StreamConfig
+from fastlt.data.build import build
+from fastlt.data.item import Item
 from fastlt.data.shards import ShardSet
 from fastlt.errors import UserError
 from fastlt.loader import Loader, Placement
+from tests.data.made_sources import ListSource
 
 PIPELINE = PipelineConfig(name="crop_flip", size=32, pad=3, grayscale=0.3, cutout=8)
 SPECS = {
@@ -137,6 +141,60 @@ def test_a_batch_larger_than_the_data_or_uneven_over_ranks_is_refused(records):
         Loader(records, {"main": StreamSpec()}, PIPELINE, 4096, 0, data)
     with pytest.raises(UserError, match="batch 16 is not divisible by 3 ranks"):
         loader_of(records, ranks=3)
+
+
+class TestRawPicturesOfOneSize:
+    """They are read and shown without a look at each: with the same bits as those that are looked at."""
+
+    @pytest.fixture(scope="class")
+    def raw(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("raw")
+        pictures = np.random.default_rng(0).integers(0, 256, (120, 32, 32, 3), dtype=np.uint8)
+        items = [Item(str(i), picture, (i % 7,)) for i, picture in enumerate(pictures)]
+        build(ListSource({"train": items}, classes=7), folder, shard_mb=0.1, workers=1)
+        with ShardSet(folder / "train") as opened:
+            assert opened.encoding == "raw"
+            yield opened
+
+    class InLists:
+        """The same pictures, one by one."""
+
+        def __init__(self, records):
+            self._records = records
+
+        def __getattr__(self, name):
+            return getattr(self._records, name)
+
+        def __len__(self):
+            return len(self._records)
+
+        def read(self, indices):
+            return list(self._records.read(indices))
+
+    @pytest.mark.parametrize("form", ["operator", "graph"])
+    def test_they_are_those_of_a_list(self, raw, form, monkeypatch):
+        if form == "graph":
+            monkeypatch.setattr(one_pass, "serves", lambda config: False)
+        with loader_of(raw) as together, loader_of(self.InLists(raw)) as alone:
+            for _ in range(3):
+                assert_same(next(together), next(alone))
+
+    def test_ranks_and_resuming_change_nothing(self, raw):
+        with loader_of(raw) as loader:
+            whole = steps(loader, 2, first=9)
+        parts = []
+        for rank in range(2):
+            with loader_of(raw, ranks=2, rank=rank) as loader:
+                parts.append(steps(loader, 2, first=9))
+        for step in range(2):
+            both = [part[step].images["uniform"] for part in parts]
+            assert torch.equal(torch.cat(both), whole[step].images["uniform"])
+
+    def test_a_policy_comes_to_the_same(self, raw):
+        specs = {"uniform": StreamSpec(pipeline=PipelineConfig(name="crop_flip", size=32, rand_augment={}))}
+        with loader_of(raw, specs) as together, loader_of(self.InLists(raw), specs) as alone:
+            for _ in range(2):
+                assert torch.equal(next(together).images["uniform"], next(alone).images["uniform"])
 
 
 class Damaged:

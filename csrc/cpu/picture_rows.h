@@ -4,33 +4,12 @@
 // floats of each, so that neither gathers nor planes are needed. They wait in a ring until the output rows that they are
 // part of are written, in a second pass over columns.
 #pragma once
-#include "pictures.h"
-#include "vector.h"
+#include "picture_output.h"
 
 namespace fastlt {
 namespace FASTLT_ISA {
 
 constexpr int GROUP = LANES / 4;  // source rows side by side
-constexpr int BLOCK = 3;          // vectors in which lanes and channels come round
-
-struct Byte {
-  uint8_t bits;
-};
-#if defined(__AVX512F__)
-FASTLT_INLINE void narrow(Byte* p, Lanes x) {
-  _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32((__m512)x)));
-}
-#elif defined(__AVX2__)
-FASTLT_INLINE void narrow(Byte* p, Lanes x) {
-  const __m256i words = _mm256_cvtps_epi32((__m256)x);
-  const __m128i shorts = _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-  _mm_storel_epi64((__m128i*)p, _mm_packus_epi16(shorts, shorts));
-}
-#else
-FASTLT_INLINE void narrow(Byte* p, Lanes x) {
-  for (int i = 0; i < LANES; ++i) p[i].bits = (uint8_t)x[i];
-}
-#endif
 
 // ---- widening: wide[GROUP * 4 * x + 4 * r + c] = channel c of pixel x of row r; the fourth of each pixel is anything
 
@@ -169,16 +148,6 @@ void along_rows(const float* wide, const Axis& axis, int32_t width, const Colour
 
 // ---- along columns
 
-struct Finishing {
-  Lanes factor[BLOCK], summand[BLOCK];
-  explicit Finishing(const Picture& p) {
-    for (int i = 0; i < BLOCK * LANES; ++i) {
-      factor[i / LANES][i % LANES] = p.after[0][i % 3];
-      summand[i / LANES][i % LANES] = p.after[1][i % 3];
-    }
-  }
-};
-
 FASTLT_INLINE Lanes rounded(Lanes x) {
   const Lanes low = {}, high = low + 255.f, shifter = low + 12582912.f;
   const Lanes whole = (x + shifter) - shifter;
@@ -192,30 +161,13 @@ FASTLT_INLINE Lanes rounded(Lanes x) {
 #endif
 }
 
-// Past the caches, which a large batch would only push others out of; `p` begins with a vector.
-FASTLT_INLINE void stream(float* p, Lanes x) {
-#if defined(__AVX512F__)
-  _mm512_stream_ps(p, (__m512)x);
-#elif defined(__AVX2__)
-  _mm256_stream_ps(p, (__m256)x);
-#else
-  narrow(p, x);
-#endif
-}
-FASTLT_INLINE void end_of_stream() {
-#if defined(__AVX2__)
-  _mm_sfence();
-#endif
-}
-FASTLT_INLINE bool begins_with_vector(const void* p) { return (uintptr_t)p % sizeof(Lanes) == 0; }
-
 // The weighted mean of `rows`, each `count` floats and padded to whole blocks.
 template <class T, bool ROUND, int TAPS>
 void along_columns(const float* const* rows, const float* weights, int taps, T* out, int64_t count, bool large,
-                   const Finishing& f) {
+                   const PerChannel& f) {
   const int n = TAPS ? TAPS : taps;
-  const bool streamed = sizeof(T) == sizeof(float) && large && begins_with_vector(out);
-  const Finishing own = f;
+  const bool streamed = is_streamed(out, count, large);
+  const PerChannel own = f;
   for (int64_t i = 0; i < count; i += BLOCK * LANES) {
     Lanes sum[BLOCK];
     for (int j = 0; j < BLOCK; ++j) sum[j] = weights[0] * load_pixel(rows[0] + i + j * LANES);
@@ -227,26 +179,11 @@ void along_columns(const float* const* rows, const float* weights, int taps, T* 
         sum[j] = rounded(sum[j]);
         if constexpr (sizeof(T) > 1) sum[j] = sum[j] * own.factor[j] + own.summand[j];
       }
-    if (streamed && count - i >= BLOCK * LANES) {
-      if constexpr (sizeof(T) == sizeof(float))
-        for (int j = 0; j < BLOCK; ++j) stream(out + i + j * LANES, sum[j]);
-    } else if (count - i >= BLOCK * LANES) {
-      for (int j = 0; j < BLOCK; ++j) narrow(out + i + j * LANES, sum[j]);
-    } else {
-      T last[BLOCK * LANES];
-      for (int j = 0; j < BLOCK; ++j) narrow(last + j * LANES, sum[j]);
-      __builtin_memcpy(out + i, last, (count - i) * sizeof(T));
-    }
+    store_block(out + i, sum, count - i, streamed);
   }
 }
 
 // ---- a picture
-
-template <class T>
-FASTLT_INLINE void erase(const Picture& p, int32_t y, T* row) {
-  const int32_t top = p.erased[0], left = p.erased[1], height = p.erased[2], width = p.erased[3];
-  if (y >= top && y < top + height) __builtin_memset(row + 3 * (int64_t)left, 0, 3 * sizeof(T) * (int64_t)width);
-}
 
 template <class T, bool ROUND, bool MATRIX>
 void show_as(const Picture& p, float* scratch) {
@@ -257,7 +194,7 @@ void show_as(const Picture& p, float* scratch) {
   float *const black = slots + ring * stride, *const unused = black + stride;
   const float** const rows = (const float**)(unused + stride);
   const Colouring<MATRIX> colour(p);
-  const Finishing finishing(p);
+  const PerChannel finishing(p.after);
   for (int64_t x = 0; x < p.out_width; ++x)
     for (int c = 0; c < 3; ++c) black[3 * x + c] = p.before[1][c];
   int32_t done = 0;  // source rows up to here are resized; row r lies in slot r % ring
@@ -301,16 +238,6 @@ void show_as(const Picture& p, float* scratch) {
     erase(p, place, out);
   }
   if (p.large) end_of_stream();
-}
-
-template <class T>
-void show(const Picture& p, float* scratch) {
-  if constexpr (sizeof(T) == 1)
-    (p.matrix ? show_as<T, true, true> : show_as<T, true, false>)(p, scratch);
-  else if (p.finish == ROUNDED)
-    (p.matrix ? show_as<T, true, true> : show_as<T, true, false>)(p, scratch);
-  else
-    (p.matrix ? show_as<T, false, true> : show_as<T, false, false>)(p, scratch);
 }
 
 }  // namespace FASTLT_ISA

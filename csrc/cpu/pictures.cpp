@@ -52,12 +52,25 @@ PictureStorage storage_of_batch(const Tensor& batch) {
   return PICTURE_STORAGES;
 }
 
-// Rows may lie apart; pixels may not.
-Tensor check_picture(const Tensor& x, int64_t i) {
-  require(x.scalar_type() == ScalarType::Byte && x.dim() == 3 && x.size(2) == 3 && !x.is_cuda(), OP, ": picture ", i,
-          " must be uint8 [height, width, 3] on the CPU");
-  const bool dense = x.size(0) == 0 || x.size(1) == 0 || (x.stride(2) == 1 && x.stride(1) == 3);
-  return dense ? x : torch::stable::contiguous(x);
+// Where one picture lies.
+struct Source {
+  const uint8_t* pixels;
+  int64_t height, width, pitch;
+};
+
+// Adds what a tensor holds, one picture or several of a size; gives the tensor that holds it. Rows may lie apart, and
+// pictures; pixels may not.
+Tensor add_sources(Tensor x, int64_t count, std::vector<Source>& to) {
+  const int64_t d = x.dim() - 3;
+  require(x.scalar_type() == ScalarType::Byte && (d == 0 || d == 1) && x.size(d + 2) == 3 && !x.is_cuda(), OP,
+          ": picture ", to.size(), " must be uint8 [height, width, 3] on the CPU, or be one of [n, height, width, 3]");
+  const int64_t height = x.size(d), width = x.size(d + 1), here = d ? x.size(0) : 1;
+  require(here <= count - (int64_t)to.size(), OP, ": there are more pictures than the ", count, " of the batch");
+  if (height && width && !(x.stride(d + 2) == 1 && x.stride(d + 1) == 3)) x = torch::stable::contiguous(x);
+  const uint8_t* const pixels = x.const_data_ptr<uint8_t>();
+  const int64_t apart = here > 1 ? x.stride(0) : 0, pitch = height > 1 ? x.stride(d) : 3 * width;
+  for (int64_t k = 0; k < here; ++k) to.push_back({pixels + k * apart, height, width, pitch});
+  return x;
 }
 
 using Three = std::array<float, 3>;
@@ -68,7 +81,7 @@ Three three(const char* name, const std::vector<double>& values) {
 
 struct Call {
   Tensor batch;
-  std::vector<Tensor> pictures;
+  std::vector<Source> pictures;
   Tensor windows;
   std::optional<Tensor> offsets, mirrored, upside_down, matrices, shifts, erased;
   Three scale, shift;
@@ -86,7 +99,7 @@ struct Call {
 void check_places(const Call& call) {
   for (int64_t i = 0; i < call.count; ++i) {
     const int32_t* w = call.window(i);
-    const int64_t height = call.pictures[i].size(0), width = call.pictures[i].size(1);
+    const int64_t height = call.pictures[i].height, width = call.pictures[i].width;
     require(w[0] >= 0 && w[1] >= 0 && w[2] > 0 && w[3] > 0 && (int64_t)w[0] + w[2] <= height &&
                 (int64_t)w[1] + w[3] <= width,
             OP, ": the window of picture ", i, " (top ", w[0], ", left ", w[1], ", height ", w[2], ", width ", w[3],
@@ -105,8 +118,8 @@ struct Workplace {
   std::vector<float> scratch;
 };
 
-// Bytes of a picture in the batch from which on batches are taken for larger than the caches.
-constexpr int64_t LARGE_PICTURE = 1 << 16;
+// Bytes from which on a batch only pushes out of the caches what others need before it is looked at itself.
+constexpr int64_t LARGE_BATCH = 1 << 18;
 
 void set(float (&to)[2][3], const Three& scale, const Three& shift) {
   std::copy(scale.begin(), scale.end(), to[0]);
@@ -114,20 +127,24 @@ void set(float (&to)[2][3], const Three& scale, const Three& shift) {
 }
 
 void show(const Call& call, int64_t i, void (*kernel)(const Picture&, float*), Workplace& work) {
-  const Tensor& source = call.pictures[i];
+  const Source& source = call.pictures[i];
   const int32_t *window = call.window(i), *offset = Call::row<int32_t>(call.offsets, i, 2);
   const int32_t *mirrored = Call::row<int32_t>(call.mirrored, i, 1);
   const int32_t *upside_down = Call::row<int32_t>(call.upside_down, i, 1);
   Picture p{};
-  p.pitch = source.size(0) > 1 ? source.stride(0) : 3 * source.size(1);
-  p.pixels = source.const_data_ptr<uint8_t>() + window[0] * p.pitch + 3 * (int64_t)window[1];
+  p.pitch = source.pitch;
+  p.pixels = source.pixels + window[0] * p.pitch + 3 * (int64_t)window[1];
   p.height = window[2], p.width = window[3];
   p.out_height = (int32_t)call.height, p.out_width = (int32_t)call.width;
-  work.rows.make(p.height, p.out_height, offset ? offset[0] : 0, false);
-  work.columns.make(p.width, p.out_width, offset ? offset[1] : 0, mirrored && *mirrored);
-  p.rows = work.rows.axis(), p.columns = work.columns.axis();
-  p.upside_down = upside_down && *upside_down;
   p.matrix = Call::row<float>(call.matrices, i, 9);
+  p.mirrored = mirrored && *mirrored, p.upside_down = upside_down && *upside_down;
+  if (offset) std::copy_n(offset, 2, p.offset);
+  p.unresized = p.height == p.out_height && p.width == p.out_width && !p.matrix;
+  if (!p.unresized) {
+    work.rows.make(p.height, p.out_height, p.offset[0], false);
+    work.columns.make(p.width, p.out_width, p.offset[1], p.mirrored);
+    p.rows = work.rows.axis(), p.columns = work.columns.axis();
+  }
   p.finish = p.matrix ? ROUNDED : AS_IT_IS;
   set(p.after, call.scale, call.shift);
   set(p.before, call.scale, call.shift);
@@ -138,8 +155,9 @@ void show(const Call& call, int64_t i, void (*kernel)(const Picture&, float*), W
   if (const int32_t* erased = Call::row<int32_t>(call.erased, i, 4)) std::copy_n(erased, 4, p.erased);
   const int64_t bytes = call.storage == PICTURE_FLOAT32 ? 4 : call.storage == PICTURE_UINT8 ? 1 : 2;
   p.output = static_cast<char*>(call.batch.mutable_data_ptr()) + i * call.height * call.width * 3 * bytes;
-  p.large = call.height * call.width * 3 * bytes >= LARGE_PICTURE;
-  const size_t needed = scratch_floats(p.width, p.rows.taps, p.out_width);
+  p.large = call.count * call.height * call.width * 3 * bytes >= LARGE_BATCH;
+  const size_t needed =
+      p.unresized ? unresized_floats(p.width) : scratch_floats(p.width, p.rows.taps, p.out_width);
   if (work.scratch.size() < needed) work.scratch.resize(needed);
   kernel(p, work.scratch.data());
 }
@@ -158,12 +176,14 @@ void pictures_to_batch(Tensor batch, std::vector<Tensor> pictures, Tensor window
   const int64_t count = batch.size(0), height = batch.size(1), width = batch.size(2);
   require(height > 0 && width > 0 && height <= INT32_MAX / 4 && width <= INT32_MAX / 4, OP,
           ": pictures in the batch must have a height and a width, not ", height, " x ", width);
-  require((int64_t)pictures.size() == count, OP, ": there are ", pictures.size(), " pictures for a batch of ", count);
+  std::vector<Source> sources;
+  sources.reserve(count);
+  for (Tensor& picture : pictures) picture = add_sources(picture, count, sources);
+  require((int64_t)sources.size() == count, OP, ": there are ", sources.size(), " pictures for a batch of ", count);
   require(matrices.has_value() == shifts.has_value(), OP, ": colour matrices and colour shifts come together");
-  for (int64_t i = 0; i < count; ++i) pictures[i] = check_picture(pictures[i], i);
   const ScalarType ints = ScalarType::Int, floats = ScalarType::Float;
   const Call call{batch,
-                  std::move(pictures),
+                  std::move(sources),
                   check_rows("windows", windows, ints, "[B, 4]", {count, 4}),
                   check_rows("offsets", offsets, ints, "[B, 2]", {count, 2}),
                   check_rows("mirrored", mirrored, ints, "[B]", {count}),

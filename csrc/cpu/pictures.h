@@ -19,6 +19,9 @@ struct Picture {
   const uint8_t* pixels;  // [height, width, 3], rows `pitch` bytes apart
   int64_t pitch;
   int32_t height, width;
+  bool unresized;          // width and height are those of the output, and there is no matrix: then
+  int32_t offset[2];       // these two say what `rows` and `columns` would, which are not set
+  bool mirrored;
   Axis rows, columns;
   bool upside_down;        // the first row of `rows` goes into the last of the output
   const float* matrix;     // [3, 3] of RGB, row by row, or null
@@ -41,6 +44,11 @@ constexpr int32_t ring_rows(int32_t taps) { return taps + (int32_t)LARGEST_GROUP
 constexpr int64_t scratch_floats(int64_t source_width, int32_t taps, int64_t width) {
   return source_width * LARGEST_LANES + (ring_rows(taps) + 2) * row_floats(width) + 2 * taps + 2 * LARGEST_LANES;
 }
+
+// The same for an unresized picture: bytes of a row and of its mirror image, and before and after each so many more, for
+// vectors read and write whole blocks.
+constexpr int64_t SPARE = 64;
+constexpr int64_t unresized_floats(int64_t width) { return (6 * width + 4 * SPARE + 3) / 4; }
 
 int instruction_set_in_use();  // of all kernels: 0 baseline, 1 AVX2, 2 AVX-512
 

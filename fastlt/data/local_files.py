@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from fastlt.data.manifest import MEND
 from fastlt.data.plain_file import open_plain
+from fastlt.data.records import read_parts
 from fastlt.errors import UserError
 
 
@@ -36,28 +36,25 @@ class LocalFiles:
             raise UserError(f"{path} has {size} bytes where {wanted} were written; {MEND}")
         return handle
 
-    def fetch(self, shard: list[int], start: list[int], size: list[int], crc32: object = None) -> list[np.ndarray]:
-        """uint8 [size] each, not writable: parts of one array, into which the kernel writes them side by side.
+    def fetch(self, shard: np.ndarray, start: np.ndarray, size: np.ndarray, crc32: object = None) -> np.ndarray:
+        """uint8 [sum(size)]: what lies there, one after the other.
 
         Nothing is compared with the `crc32`: that is for what comes from elsewhere.
         """
-        handles = {s: self._handles.get(s) for s in set(shard)}
+        asked = shard.tolist()
+        handles = {s: self._handles.get(s) for s in set(asked)}
         passing = []  # handles beyond the limit of open files, closed at the end
-        ends = [0, *itertools.accumulate(size)]
-        buffer = np.empty(ends[-1], np.uint8)
-        room, got = memoryview(buffer), 0
+        found = np.empty(int(size.sum()), np.uint8)
         try:
             for s, handle in handles.items():
                 handles[s] = self._open(s, passing) if handle is None else handle
-            for s, begin, end, at in zip(shard, ends, ends[1:], start, strict=False):
-                got += os.preadv(handles[s], [room[begin:end]], at)
+            got = read_parts(found, [handles[s] for s in asked], start, size)
         finally:
             for handle in passing:
                 os.close(handle)
-        if got != ends[-1]:
+        if got != len(found):
             raise UserError(f"{self.folder}: a shard became shorter since it was opened; {MEND}")
-        buffer.flags.writeable = False
-        return [buffer[begin:end] for begin, end in itertools.pairwise(ends)]
+        return found
 
     def _open(self, shard: int, passing: list[int]) -> int:
         handle = _open_shard(self.folder / self._shards[shard]["file"])

@@ -15,6 +15,7 @@ from fastlt.data.joined_arrays import joined_arrays
 from fastlt.data.labels import Empty, LabelRows
 from fastlt.data.local_files import LocalFiles
 from fastlt.data.manifest import MEND, read_manifest
+from fastlt.data.records import RecordBatch, crc32, split
 from fastlt.data.remote.files import RemoteFiles, WrongRecord
 from fastlt.errors import UserError
 
@@ -77,27 +78,30 @@ class ShardSet:
         """Closes the files; reading opens them again."""
         self._files.close()
 
-    def read(self, indices: np.ndarray) -> list[np.ndarray]:
-        """Records of int64 [B]: uint8 [bytes] each when encoded, uint8 [H, W, 3] when raw; not writable.
+    def read(self, indices: np.ndarray) -> RecordBatch:
+        """Records of int64 [B]: uint8 [bytes] each when encoded, not writable; uint8 [H, W, 3] each when raw, as one
+        array [B, H, W, 3] of the caller's own where they are of one size.
 
         Raises UserError for a record that is damaged, IndexError outside 0..len - 1.
         """
         rows = self._rows(indices)
+        shard, start, size = self._places(rows)
         try:
-            records = self._files.fetch(*self._places(rows))
+            data = self._files.fetch(shard, start, size, self._crc32[rows])
         except WrongRecord as wrong:
             raise UserError(self.damage(int(rows[wrong.args[0]]))) from None
         if self._check_sums:
-            self._check_records(rows, records)
+            self._check_records(rows, data, size)
         if self.encoding == "raw":
-            sides = self._shape[rows].tolist()
-            return [record.reshape(h, w, 3) for record, (h, w) in zip(records, sides, strict=True)]
-        return records
+            return _raw_pictures(data, self._shape[rows])
+        data.flags.writeable = False
+        return split(data, size)
 
     def expect(self, indices: np.ndarray) -> None:
         """Announces that `read` will be called with the same, so that a remote set can be fetched ahead of it."""
         if self.is_remote:
-            self._files.expect(*self._places(self._rows(indices)))
+            rows = self._rows(indices)
+            self._files.expect(*self._places(rows), self._crc32[rows])
 
     def forget_expected(self) -> None:
         """What was announced will not be read."""
@@ -136,10 +140,10 @@ class ShardSet:
         shards = self._shard_of(rows)
         if self._check_sums:
             self._check_ids(set(shards.tolist()) - self._ids_checked)
-        place = [self._shards[s]["arrays"][layout.IDS] for s in shards.tolist()]
-        start = [p["at"] + p["width"] * i for p, i in zip(place, (rows - self._first[shards]).tolist(), strict=True)]
-        raw = self._files.fetch(shards.tolist(), start, [p["width"] for p in place])
-        return [name.tobytes().rstrip(b"\0").decode("utf-8", "surrogateescape") for name in raw]
+        places = [self._shards[s]["arrays"][layout.IDS] for s in shards.tolist()]
+        at, width = (np.array([place[name] for place in places], np.int64) for name in ("at", "width"))
+        data = self._files.fetch(shards, at + width * (rows - self._first[shards]), width)
+        return [name.tobytes().rstrip(b"\0").decode("utf-8", "surrogateescape") for name in split(data, width)]
 
     def _rows(self, indices: np.ndarray) -> np.ndarray:
         rows = np.asarray(indices, np.int64)
@@ -150,29 +154,32 @@ class ShardSet:
     def _shard_of(self, rows: np.ndarray) -> np.ndarray:
         return np.searchsorted(self._first, rows, side="right") - 1
 
-    def _places(self, rows: np.ndarray) -> tuple[list[int], list[int], list[int], np.ndarray]:
-        """Shard, first byte and size of each record, and its crc32."""
+    def _places(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """int64 [B] each: shard, first byte and size of each record."""
         shard = self._shard_of(rows)
         start = self._offset[rows + shard]
-        size = self._offset[rows + shard + 1] - start
-        return shard.tolist(), start.tolist(), size.tolist(), self._crc32[rows]
+        return shard, start, self._offset[rows + shard + 1] - start
 
     def _check_ids(self, shards: set[int]) -> None:
         for shard in shards:
             place, crc = self._shards[shard]["arrays"][layout.IDS], 0
             end = place["at"] + place["length"] * place["width"]
             for start in range(place["at"], end, BLOCK):
-                (data,) = self._files.fetch([shard], [start], [min(BLOCK, end - start)])
-                crc = zlib.crc32(data, crc)
+                part = np.array([[shard], [start], [min(BLOCK, end - start)]])
+                crc = zlib.crc32(self._files.fetch(*part), crc)
             if crc != place["crc32"]:
                 raise UserError(_damaged_array(self.folder / self._shards[shard]["file"], layout.IDS, place))
             self._ids_checked.add(shard)
 
-    def _check_records(self, rows: np.ndarray, records: list[np.ndarray]) -> None:
+    def _check_records(self, rows: np.ndarray, data: np.ndarray, size: np.ndarray) -> None:
         byte, bit = rows >> 3, np.left_shift(1, rows & 7).astype(np.uint8)
-        for i in np.flatnonzero((self._seen[byte] & bit) == 0).tolist():
-            if zlib.crc32(records[i]) != self._crc32[rows[i]]:
-                raise UserError(self.damage(int(rows[i])))
+        new = np.flatnonzero((self._seen[byte] & bit) == 0)
+        if not new.size:
+            return
+        end = np.cumsum(size)[new]
+        wrong = crc32(data, end - size[new], end) != self._crc32[rows[new]]
+        if wrong.any():
+            raise UserError(self.damage(int(rows[new[np.argmax(wrong)]])))
         np.bitwise_or.at(self._seen, byte, bit)
 
     def check_again(self) -> None:
@@ -256,6 +263,15 @@ class ShardSet:
         np.greater(index[1:], index[:-1], out=ascends[1:-1])
         ascends[indptr] = True  # from the last class of an image to the first of the next
         return bool(ascends.all())
+
+
+def _raw_pictures(data: np.ndarray, shapes: np.ndarray) -> RecordBatch:
+    """uint8 [H, W, 3] each, side by side in `data`; shapes: int32 [B, 2]."""
+    if len(shapes) and (shapes == shapes[0]).all():
+        return data.reshape(-1, *shapes[0], 3)
+    data.flags.writeable = False
+    pictures = split(data, 3 * shapes.prod(axis=1, dtype=np.int64))
+    return [picture.reshape(h, w, 3) for picture, (h, w) in zip(pictures, shapes.tolist(), strict=True)]
 
 
 def _damaged_array(path: Path | Address, name: str, place: dict) -> str:

@@ -19,7 +19,7 @@ def available() -> bool:
 
 def pictures_to_batch(
     batch: Tensor,
-    pictures: Sequence[Tensor],
+    pictures: Sequence[Tensor] | Tensor,
     windows: Tensor,
     *,
     offsets: Tensor | None = None,
@@ -32,8 +32,8 @@ def pictures_to_batch(
     shift: Sequence[float] = NO_SHIFT,
     parallel: bool = True,
 ) -> None:
-    """Writes B `pictures`, each uint8 [h, w, 3], into `batch` [B, H, W, 3], contiguous, float32, bfloat16, float16 or
-    uint8; all on the CPU. In this order, each step where it is asked for:
+    """Writes B `pictures`, each uint8 [h, w, 3] (or all in one tensor [B, h, w, 3]), into `batch` [B, H, W, 3],
+    contiguous, float32, bfloat16, float16 or uint8; all on the CPU. In this order, each step where it is asked for:
 
     1. `windows` int32 [B, 4] (top, left, height, width), inside each picture, are cut out and resized to H x W as
        Pillow's `crop(...).resize((W, H), BILINEAR)` does it: antialiased, by any factor, but rounded nowhere;
@@ -49,7 +49,7 @@ def pictures_to_batch(
     """
     getattr(torch.ops, NAMESPACE).pictures_to_batch(
         batch,
-        pictures,
+        [pictures] if isinstance(pictures, Tensor) else pictures,
         windows,
         offsets,
         mirrored,

@@ -23,16 +23,19 @@ void show(int storage, int32_t height, int32_t width, int32_t out_height, int32_
   static const float matrix[9] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
   AxisTable rows, columns;
   const int32_t offset = steps & 1 ? out_height / 2 - 3 : 0;
-  rows.make(height, out_height, offset, false), columns.make(width, out_width, -offset, steps & 1);
   Picture p{};
+  p.unresized = height == out_height && width == out_width && !(steps & 2);
+  p.offset[0] = offset, p.offset[1] = -offset, p.mirrored = steps & 1;
+  if (!p.unresized) rows.make(height, out_height, offset, false), columns.make(width, out_width, -offset, steps & 1);
   uint8_t* const pixels = exactly<uint8_t>(3 * (int64_t)height * width);
   p.pixels = pixels, p.pitch = 3 * (int64_t)width, p.height = height, p.width = width;
-  p.rows = rows.axis(), p.columns = columns.axis(), p.upside_down = steps & 1, p.large = steps & 2;
+  p.rows = rows.axis(), p.columns = columns.axis(), p.upside_down = steps & 1, p.large = steps & 6;
   if (steps & 2) p.matrix = matrix, p.finish = ROUNDED;
   if (steps & 1) p.erased[0] = out_height - 1, p.erased[1] = out_width - 1, p.erased[2] = p.erased[3] = 1;
   p.output = exactly<char>(3 * (int64_t)out_height * out_width * BYTES[storage]);
   p.out_height = out_height, p.out_width = out_width;
-  float* const scratch = exactly<float>(scratch_floats(width, p.rows.taps, out_width));
+  const int64_t floats = p.unresized ? unresized_floats(width) : scratch_floats(width, p.rows.taps, out_width);
+  float* const scratch = exactly<float>(floats);
   KERNELS.show[storage](p, scratch);
   std::free(pixels), std::free(p.output), std::free(scratch);
   ++shown;
@@ -41,7 +44,7 @@ void show(int storage, int32_t height, int32_t width, int32_t out_height, int32_
 int main() {
   const int32_t sides[] = {1, 2, 3, 5, 6, 7, 9, 10, 16, 17, 31, 33, 64, 100, 225};
   for (int storage = 0; storage < PICTURE_STORAGES; ++storage)
-    for (int steps = 0; steps < 4; ++steps) {
+    for (int steps = 0; steps < 8; ++steps) {
       for (int32_t side : sides)
         for (int32_t out : sides) {
           show(storage, side, 5, out, 32, steps);

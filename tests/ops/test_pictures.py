@@ -125,6 +125,23 @@ def test_windows_flips_offsets_and_erasing_are_those_of_the_reference(case, dtyp
 
 
 @every_case
+@given(st.data(), st.sampled_from([*FLOATS, torch.uint8]))
+def test_windows_of_the_size_of_the_batch_are_moved_and_mirrored_only(data, dtype):
+    height, width = data.draw(st.integers(1, 70)), data.draw(st.integers(1, 70))
+    pictures = [picture(height + 2, width + seed, seed) for seed in range(3)]
+    windows = [(2, 0, height, width), (1, 1, height, width), (0, 2, height, width)]
+    far = st.sampled_from([0, 1, -1, 3, -4, height, -width, 2**31 - 1, -(2**31)])
+    steps = {"offsets": [[data.draw(far), data.draw(far)] for _ in pictures]}
+    for name in ("mirrored", "upside_down"):
+        steps[name] = [data.draw(st.integers(0, 1)) for _ in pictures]
+    finish = {} if dtype == torch.uint8 else NORMALISED
+    found = batch_of(pictures, height, width, windows, dtype, **steps, **finish)
+    exact = truth(pictures, windows, height, width, steps, **finish)
+    bound = {torch.float32: 1e-6, torch.uint8: 0}.get(dtype, BOUND[dtype] * 0.02 if dtype in BOUND else 0)
+    np.testing.assert_allclose(found, exact, rtol=0, atol=bound)
+
+
+@every_case
 @given(cases())
 def test_uint8_is_the_rounded_picture(case):
     found = batch_of(*case[:1], *case[2:4], case[1], torch.uint8, **case[4])
@@ -187,6 +204,18 @@ def test_rows_may_lie_apart_and_channels_the_other_way_round():
     assert torch.equal(views, copies)
 
 
+def test_pictures_in_one_tensor_are_those_of_a_list():
+    together = torch.from_numpy(np.stack([picture(20, 24, seed) for seed in range(5)]))
+    windows = torch.tensor([[k, 0, 12, 20] for k in range(5)], dtype=torch.int32)
+    for source in (together, together[:, 2:, ::2], together.permute(0, 2, 1, 3), together[:1].expand(5, -1, -1, -1)):
+        windows[:, 3] = source.shape[2] - 2
+        one, each, some = (torch.empty(5, 12, 22, 3) for _ in range(3))
+        pictures_to_batch(one, source, windows, **NORMALISED)
+        pictures_to_batch(each, list(source), windows, **NORMALISED)
+        pictures_to_batch(some, [source[0], source[1:4], source[4]], windows, **NORMALISED)
+        assert torch.equal(one, each) and torch.equal(some, each)
+
+
 def test_an_empty_batch_is_nothing_to_do():
     assert batch_of([], 8, 8).shape == (0, 8, 8, 3)
 
@@ -213,6 +242,9 @@ def ints(*rows):
         ({"batch": torch.zeros(2, 8, 8, 3, dtype=torch.float64)}, "batch must be float32, bfloat16, float16 or uint8"),
         ({"batch": torch.zeros(2, 0, 8, 3)}, "must have a height and a width, not 0 x 8"),
         ({"pictures": []}, "there are 0 pictures for a batch of 2"),
+        ({"pictures": torch.zeros(1, 10, 12, 3, dtype=torch.uint8)}, "there are 1 pictures for a batch of 2"),
+        ({"pictures": torch.zeros(3, 10, 12, 3, dtype=torch.uint8)}, "more pictures than the 2 of the batch"),
+        ({"pictures": [torch.zeros(1, 2, 10, 12, 3, dtype=torch.uint8)]}, "picture 0 must be uint8"),
         ({"pictures": [torch.zeros(10, 12, 3)] * 2}, "picture 0 must be uint8 .height, width, 3."),
         ({"pictures": [torch.zeros(10, 12, 1, dtype=torch.uint8)] * 2}, "picture 0 must be uint8"),
         ({"windows": torch.tensor([[0, 0, 10, 12]] * 2)}, "windows must be int32 .B, 4."),

@@ -63,9 +63,9 @@ class RemoteFiles:
     def close(self) -> None:
         self._ahead.close()
 
-    def expect(self, *asked) -> None:
+    def expect(self, shard: np.ndarray, start: np.ndarray, size: np.ndarray, crc32: np.ndarray) -> None:
         """`fetch` will be called with the same arguments."""
-        self._ahead.announce(*asked)
+        self._ahead.announce(shard.tolist(), start.tolist(), size.tolist(), crc32)
 
     def forget_expected(self) -> None:
         self._ahead.forget()
@@ -85,16 +85,20 @@ class RemoteFiles:
         raise UserError(f"{self._address(shard)}: its arrays are not what was written; {RENEW}")
 
     def fetch(
-        self, shard: list[int], start: list[int], size: list[int], crc32: np.ndarray | None = None
-    ) -> list[np.ndarray]:
-        """uint8 [size] each, not writable. Raises WrongRecord for what is not right at the address either."""
-        found = self._ahead.take(shard, start, size, crc32)
-        return self.fetch_now(shard, start, size, crc32) if found is None else found
+        self, shard: np.ndarray, start: np.ndarray, size: np.ndarray, crc32: np.ndarray | None = None
+    ) -> np.ndarray:
+        """uint8 [sum(size)]: what lies there, one after the other.
+
+        Raises WrongRecord for what is not right at the address either.
+        """
+        asked = shard.tolist(), start.tolist(), size.tolist(), crc32
+        found = self._ahead.take(*asked)
+        return np.concatenate([np.empty(0, np.uint8), *(self.fetch_now(*asked) if found is None else found)])
 
     def fetch_now(
         self, shard: list[int], start: list[int], size: list[int], crc32: np.ndarray | None
     ) -> list[np.ndarray]:
-        """`fetch`, whatever was announced."""
+        """uint8 [size] each, whatever was announced."""
         found: list[np.ndarray | None] = [None] * len(shard)
         own: dict[int, list[int]] = {}
         for i, s in enumerate(shard):

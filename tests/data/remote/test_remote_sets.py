@@ -12,6 +12,8 @@ import pytest
 
 from fastlt.cli import commands
 from fastlt.data import layout
+from fastlt.data.build import build
+from fastlt.data.item import Item
 from fastlt.data.remote import ahead, transport
 from fastlt.data.remote.cache import Cache, NoRoom
 from fastlt.data.shards import ShardSet
@@ -35,6 +37,24 @@ def assert_same(remote, local):
     for rows in orders(len(local)):
         pairs = zip(remote.read(rows), local.read(rows), strict=True)
         assert all(np.array_equal(a, b) and not a.flags.writeable for a, b in pairs)
+
+
+def test_raw_pictures_of_one_size_are_one_array_from_an_address_too(tmp_path):
+    pytest.importorskip("aiohttp", reason="http:// needs aiohttp: pip install fastlt[http]")
+    from http_server import serve
+    from made_sources import ListSource, pixels
+
+    items = [Item(str(i), pixels(i, 6, 5), (i % 3,)) for i in range(30)]
+    build(ListSource({"train": items}, classes=3), tmp_path / "set", val=0.0, shard_mb=0.001, workers=1)
+    with (
+        serve(tmp_path) as (address, _),
+        ShardSet(f"{address}/set/train") as remote,
+        ShardSet(tmp_path / "set/train") as local,
+    ):
+        for rows in orders(30):
+            remote.expect(rows)
+            found = remote.read(rows)
+            assert isinstance(found, np.ndarray) and np.array_equal(found, local.read(rows))
 
 
 def wait_until(holds):
