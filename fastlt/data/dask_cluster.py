@@ -20,6 +20,7 @@ ASKED = (
     "lambda name: [d.version for d in __import__('importlib.metadata').metadata.distributions(name=name)])"
 )
 RETRIES = 3  # of what fails on a worker
+LOGGERS = ("distributed", "distributed.client", "distributed.gc")  # which Dask gives levels
 SECONDS = 10  # until a scheduler that does not answer is given up
 
 
@@ -103,10 +104,12 @@ def _hand_over(there, here: Future) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Dask tells of every worker that comes and goes; what matters to the user ends in one line of ours."""
-    logger = logging.getLogger("distributed")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

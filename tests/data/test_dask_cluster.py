@@ -1,5 +1,6 @@
 """The workers of a Dask cluster build what one machine builds, though one of them is killed; else one line says why."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -70,6 +71,17 @@ def test_the_same_bytes_come_out_though_a_worker_is_killed(local_cluster, tmp_pa
         assert threads == 3
         build(source, tmp_path / "there", shard_mb=0.02, quality=60, executor=executor, workers=1, progress=kill_one)
     assert killed and files(tmp_path / "here") == files(tmp_path / "there")
+
+
+def test_only_one_line_of_ours_tells_of_a_lost_scheduler(local_cluster):
+    def heard():
+        names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "distributed"]
+        return [name for name in names if logging.getLogger(name).isEnabledFor(logging.ERROR)]
+
+    before = heard()
+    with dask_cluster.cluster(local_cluster.scheduler_address):
+        assert before and heard() == []
+    assert heard() == before
 
 
 def run_on_all(cluster, function):
