@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import platform
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager
+from functools import lru_cache
 
 from fastlt.errors import UserError
 
@@ -55,6 +57,7 @@ def cluster(address: str) -> Iterator[tuple[Executor, int]]:
                 ) from error
 
 
+@lru_cache
 def packages() -> dict[str, str]:
     """The version of each package that decides the bytes of a set; "" where it is not installed."""
     return eval(ASKED)
@@ -69,15 +72,25 @@ def _check_workers(client, address: str) -> int:
     for worker, found in client.run(eval, ASKED, on_error="return").items():
         if isinstance(found, Exception):
             raise UserError(f"worker {worker} cannot be asked what it has ({found}); look at its log")
-        for name, version in here.items():
-            if not found[name] and version:
-                raise UserError(f"worker {worker} has no {name}; install {name} {version} there, as on this machine")
-            if found[name] != version:
-                raise UserError(
-                    f"worker {worker} has {name} {found[name]}, this machine {version or 'none'}, and bytes could "
-                    "differ; install the same on both"
-                )
+        _require_equal(worker, found, here)
     return sum(worker["nthreads"] for worker in workers.values())
+
+
+def _require_equal(worker: str, found: dict[str, str], here: dict[str, str]) -> None:
+    for name, version in here.items():
+        if not found[name] and version:
+            raise UserError(f"worker {worker} has no {name}; install {name} {version} there, as on this machine")
+        if found[name] != version:
+            raise UserError(
+                f"worker {worker} has {name} {found[name] or 'none'}, this machine {version or 'none'}, and bytes "
+                "could differ; install the same on both"
+            )
+
+
+def _checked(here: dict[str, str], function: Callable, *args):
+    """On a worker, which may have come after all were asked."""
+    _require_equal(platform.node(), packages(), here)
+    return function(*args)
 
 
 class _Workers(Executor):
@@ -87,7 +100,7 @@ class _Workers(Executor):
         self._client = client
 
     def submit(self, function: Callable, /, *args) -> Future:
-        there, here = self._client.submit(function, *args, pure=False, retries=RETRIES), Future()
+        there, here = self._client.submit(_checked, packages(), function, *args, pure=False, retries=RETRIES), Future()
         there.add_done_callback(lambda done: _hand_over(done, here))
         return here
 

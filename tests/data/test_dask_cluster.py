@@ -130,6 +130,14 @@ def test_a_worker_of_another_version_is_refused(local_cluster, monkeypatch):
     assert "has fastlt " in refused(local_cluster.scheduler_address)
 
 
+def test_a_worker_of_another_version_that_comes_later_is_refused(local_cluster, monkeypatch):
+    with dask_cluster.cluster(local_cluster.scheduler_address) as (executor, _):
+        assert executor.submit(len, "abc").result() == 3
+        monkeypatch.setattr(dask_cluster, "packages", lambda: {"fastlt": "9"})
+        with pytest.raises(UserError, match="has fastlt .*, this machine 9, and bytes could differ"):
+            executor.submit(len, "abc").result()
+
+
 def test_a_worker_without_fastlt_is_refused(local_cluster, monkeypatch):
     """Python finds no module of that name there."""
     asked = dask_cluster.ASKED
