@@ -1,12 +1,15 @@
 """The workers of a Dask cluster build what one machine builds, though one of them is killed; else one line says why."""
 
+import io
 import logging
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from made_sources import ListSource, counted, encoded, pixels
@@ -16,6 +19,7 @@ from fastlt.commands.data import build_data_set
 from fastlt.data import dask_cluster, workers
 from fastlt.data.build import build
 from fastlt.data.item import Item
+from fastlt.data.pictures import Checks, Treatment, prepare_all
 from fastlt.errors import UserError
 
 
@@ -136,6 +140,34 @@ def test_a_worker_of_another_version_that_comes_later_is_refused(local_cluster, 
         monkeypatch.setattr(dask_cluster, "packages", lambda: {"fastlt": "9"})
         with pytest.raises(UserError, match="has fastlt .*, this machine 9, and bytes could differ"):
             executor.submit(len, "abc").result()
+
+
+def test_a_worker_without_fastlt_that_comes_later_is_one_line(local_cluster, monkeypatch):
+    with dask_cluster.cluster(local_cluster.scheduler_address) as (executor, _):
+        monkeypatch.setattr(dask_cluster, "UNPACKED", "__import__('fastlt_that_is_not')")
+        with pytest.raises(UserError, match="a worker cannot do the work .*fastlt_that_is_not.*; install there what"):
+            executor.submit(len, "abc").result()
+
+
+def test_the_scheduler_needs_nothing_of_fastlt():
+    class Builtins(pickle.Unpickler):
+        def find_class(self, module, name):
+            assert module == "builtins"
+            return super().find_class(module, name)
+
+    class Client:
+        def submit(self, *given, **_):
+            function, *arguments = Builtins(io.BytesIO(pickle.dumps(given))).load()
+            future = Future()
+            future.set_result(function(*arguments))
+            return future
+
+    images = [encoded(pixels(0))]
+    (picture,) = dask_cluster._Workers(Client()).submit(WORK, images).result()
+    assert picture.data == images[0]
+
+
+WORK = partial(prepare_all, treatment=Treatment(), checks=Checks())
 
 
 def test_a_worker_without_fastlt_is_refused(local_cluster, monkeypatch):
