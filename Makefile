@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 EXTRAS ?= dev
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 INSTALLED := $(VENV)/.installed
 NATIVE := native_build.py $(wildcard csrc/*.* csrc/*/*.*)
 
@@ -27,10 +28,10 @@ demo: machine $(INSTALLED)
 	$(BIN)/python -m fastlt demo
 
 test: machine $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: machine $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: $(INSTALLED)
 	$(BIN)/python -m ruff check .

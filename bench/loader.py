@@ -14,10 +14,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
-from fastlt.bench import page_cache, peers
+from fastlt.bench import page_cache, peers, treated
 from fastlt.bench.affinity import bound_to
 from fastlt.bench.baseline import Pictures
+from fastlt.bench.flows import counted, device, our_flow
 from fastlt.bench.machine import usable_cores
 from fastlt.bench.peers import Setting
 from fastlt.bench.photos import photo_set
@@ -25,9 +25,7 @@ from fastlt.bench.raw import raw_set
 from fastlt.bench.timing import case, flows_in_turn
 
 from fastlt import augment
-from fastlt.batch import StreamSpec
-from fastlt.config import DataConfig, PipelineConfig
-from fastlt.loader import Loader, Placement
+from fastlt.config import PipelineConfig
 from fastlt.streams import Uniform
 
 BATCH, BATCHES, OTHER_BATCHES = 64, 8, (16, 256)
@@ -39,7 +37,9 @@ OURS, LIMIT, PLAIN = "fastlt", "region_decode", "torchvision"
 
 
 def cases(data: Path | None) -> list[dict]:
-    """All contestants once; then ours, the baseline and the limit for other cores, batches, sizes and a cold cache."""
+    """All contestants once; then ours, the baseline and the limit for other cores, batches, sizes, a cold cache
+    and what building smaller pictures gains.
+    """
     cores, few = usable_cores(), (PLAIN, LIMIT)
     with _photos(data) as main:
         found = _measure(main, (*peers.NAMES, LIMIT))
@@ -52,6 +52,7 @@ def cases(data: Path | None) -> list[dict]:
     for size, count in LARGER.items():
         with _photos(None, size, count) as larger:
             found += _measure(replace(larger, batch=16), few)
+    found += treated.cases(PHOTOS, BATCHES, ROUNDS, REST)
     with _small() as small:
         return found + _measure(small, (PLAIN,))
 
@@ -71,7 +72,7 @@ def _measure(setting: Setting, others: tuple[str, ...], cold: bool = False) -> l
     batches = max(1, len(setting.records) // setting.batch) if cold else BATCHES
     with contextlib.ExitStack() as stack, bound_to(setting.cores):
         flows = {name: stack.enter_context(_others_flow(name, setting)) for name in present}
-        flows[OURS] = stack.enter_context(_our_flow(setting))
+        flows[OURS] = stack.enter_context(our_flow(setting.records, setting.pipeline, setting.batch, setting.cores))
         lead = 2 * setting.cores + 2
         rates, work = flows_in_turn(flows, batches, lead, ROUNDS, REST, lambda: page_cache.evict(files))
     words = {"setting": _words(setting, cold)}
@@ -84,17 +85,9 @@ def _measure(setting: Setting, others: tuple[str, ...], cold: bool = False) -> l
 
 
 @contextlib.contextmanager
-def _our_flow(setting: Setting) -> Iterator[Iterator[int]]:
-    data = DataConfig(path=setting.records.folder, threads=setting.cores)
-    place = Placement(device=_device())
-    with Loader(setting.records, {"main": StreamSpec()}, setting.pipeline, setting.batch, 0, data, place) as loader:
-        yield _counted(batch.images["main"] for batch in loader)
-
-
-@contextlib.contextmanager
 def _others_flow(name: str, setting: Setting) -> Iterator[Iterator[int]]:
     with region_decode(setting) if name == LIMIT else peers.batches(name, setting) as flow:
-        yield flow if name == LIMIT else _counted(flow)
+        yield flow if name == LIMIT else counted(flow)
 
 
 @contextlib.contextmanager
@@ -103,7 +96,7 @@ def region_decode(setting: Setting) -> Iterator[Iterator[int]]:
     from nvidia.dali import fn, pipeline_def, types
 
     recipe, stream = augment.load(setting.pipeline.name), Uniform(len(setting.records), key=1)
-    on_gpu = _device().type == "cuda"
+    on_gpu = device().type == "cuda"
     ready = []
     for number in range(max(2, min(BATCHES, 2048 // setting.batch))):
         position = np.arange(number * setting.batch, (number + 1) * setting.batch)
@@ -128,20 +121,6 @@ def region_decode(setting: Setting) -> Iterator[Iterator[int]]:
 
     pipeline = graph()
     yield (len(pipeline.run()[0]) for _ in iter(int, 1))
-
-
-def _counted(flow: Iterator) -> Iterator[int]:
-    """How many pictures each batch has, once it is where the network would be."""
-    device = _device()
-    for images in flow:
-        if device.type == "cuda":
-            images.to(device, non_blocking=True)
-            torch.cuda.synchronize(device)
-        yield len(images)
-
-
-def _device() -> torch.device:
-    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
 
 @contextlib.contextmanager

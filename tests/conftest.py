@@ -1,5 +1,6 @@
-"""Data sets that several tests share, built once a session."""
+"""Data sets that several tests share, built once a process."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))  # corrupted
 
-torch.set_num_threads(min(torch.get_num_threads(), 2))
+PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+torch.set_num_threads(max(1, min(torch.get_num_threads() // PROCESSES, 2)))
 
 
 @pytest.fixture(scope="session")

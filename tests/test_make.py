@@ -13,6 +13,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHELL_TOOLS = ("sh", "touch", "mkdir", "cat", "chmod", "echo")
+PYTEST = "-m pytest -n auto --maxprocesses 8 --dist loadfile"
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
 
 # A Python that knows how to make environments, and in them writes down what it is asked to do.
@@ -88,8 +89,8 @@ INSTALL = ["-m pip install --quiet setuptools>=77 torch>=2.13", "-m pip install 
     ("target", "commands"),
     [
         ("demo", ["-m fastlt demo"]),
-        ("test", ["-m pytest -m not slow"]),
-        ("test-all", ["-m pytest"]),
+        ("test", [f"{PYTEST} -m not slow"]),
+        ("test-all", [PYTEST]),
         ("lint", ["-m ruff check ."]),
         ("gpu-check", ["tools/gpu_check.py --out gpu-check"]),
         ("bench", ["-m fastlt bench all --out bench-results"]),
@@ -104,7 +105,7 @@ def test_the_second_time_nothing_is_installed(machine):
     machine.make("test")
     machine.did()
     assert machine.make("test").returncode == 0
-    assert machine.did() == ["-m pytest -m not slow"]
+    assert machine.did() == [f"{PYTEST} -m not slow"]
 
 
 def test_an_environment_that_is_there_is_used(machine):
@@ -150,7 +151,7 @@ def test_an_installation_that_failed_is_taken_up_again(machine):
     assert machine.did() == ["-m venv .venv", *INSTALL]
     (machine.folder / ".venv/bin/python").write_text(RECORDER.format(log=machine.log, fails="nothing at all"))
     assert machine.make("test").returncode == 0
-    assert machine.did() == [*INSTALL, "-m pytest -m not slow"]
+    assert machine.did() == [*INSTALL, f"{PYTEST} -m not slow"]
 
 
 def test_folder_and_extras_can_be_chosen(machine):

@@ -37,8 +37,8 @@ def main() -> int:
         print(planned(parts))
         return 0
     failed = [] if asked.page else [part.name for part in parts if not _reproduce(part, asked)]
-    page.write(PRESETS["cpu"], DOCS)
-    print(f"written: {DOCS / 'reproduction.md'}")
+    if page.write(PRESETS["cpu"], DOCS):
+        print(f"written: {DOCS / 'reproduction.md'}")
     if failed:
         print(
             f"not whole: {', '.join(failed)}; mend what is said above and give the same command again", file=sys.stderr

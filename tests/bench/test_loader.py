@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fastlt.bench import SUBJECTS, loader, peers
+from fastlt.bench import SUBJECTS, loader, peers, treated
 from fastlt.bench import tables as shown
 
 from fastlt.cli.machine import BENCHES
@@ -22,6 +22,8 @@ def found():
         few = {"BATCH": 8, "BATCHES": 2, "OTHER_BATCHES": (4,), "LARGER": {(300, 400): 16}, "ROUNDS": 2, "REST": 0.0}
         for name, value in few.items():
             small.setattr(loader, name, value)
+        for name, value in {"SIZE": (300, 400), "COUNT": 16, "BATCH": 8}.items():
+            small.setattr(treated, name, value)
         yield loader.cases(None)
 
 
@@ -53,6 +55,17 @@ def test_cores_batches_sizes_and_a_cold_cache_have_rows_of_their_own(found):
     assert len(settings) == len(of(found, "fastlt"))
     for part in ("cold", "batch 4", "400 x 300", "raw 32 x 32"):
         assert any(part in words for words in settings), part
+
+
+def test_pictures_that_building_made_smaller_have_rows_beside_the_same_as_they_are(found):
+    rows = [case for case in of(found, "fastlt") if "bytes_per_picture" in case]
+    plain, smaller, coarser = rows
+    assert "as they are" in plain["setting"] and plain["bytes_per_picture"] > 0
+    for row, words in ((smaller, "--max-side 320"), (coarser, "--quality 75")):
+        assert words in row["setting"] and row["bytes_per_picture"] < plain["bytes_per_picture"]
+        own, reference = row["samples"]["built with " + words], plain["samples"]["as they are"]
+        expected = statistics.median(a / b for a, b in zip(own, reference, strict=True))
+        assert row["vs_as_they_are"] == pytest.approx(expected, rel=0.02)
 
 
 def test_the_limit_stands_beside_our_figure(found):

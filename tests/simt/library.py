@@ -5,13 +5,15 @@ A build is kept under a name made from everything that it depends on, in $FASTLT
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import importlib.util
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -80,15 +82,24 @@ def compile_to(out: Path, command: list[str]) -> None:
 def kept(name: str, flags: list[str], build: Callable[[Path], Path], *more: Path) -> Path:
     """The file NAME with the fingerprint in its name; `build(folder)` makes it if it is not there yet.
 
-    Built aside and renamed, so that two processes at once are safe and a broken-off build leaves nothing.
+    Built aside and renamed, so a broken-off build leaves nothing.
     """
     stem, dot, suffix = name.partition(".")
     out = cache_folder() / f"{stem}-{fingerprint([name, *flags], *more)}{dot}{suffix}"
-    if not out.exists():
-        with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
-            os.replace(build(Path(folder)), out)
-        forget_old(f"{stem}-*{dot}{suffix}")
+    with _alone(cache_folder() / f"{stem}.lock"):
+        if not out.exists():
+            with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
+                os.replace(build(Path(folder)), out)
+            forget_old(f"{stem}-*{dot}{suffix}")
     return out
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Only one process at a time is inside, so that two do not build the same."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def forget_old(pattern: str, keep: int = 6) -> None:

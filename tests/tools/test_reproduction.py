@@ -113,6 +113,10 @@ def test_the_page_shows_differences_verdicts_and_what_is_not_run_yet(runs, tmp_p
     assert (tmp_path / "docs" / "reproduction" / part.name / "plot.png").stat().st_size > 5_000
 
 
+def test_there_is_no_page_of_nothing(tmp_path):
+    assert not page.write(PRESETS["cpu"], tmp_path) and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

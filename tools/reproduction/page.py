@@ -27,8 +27,8 @@ difference is the mean of paired differences between runs of the same seed, ± i
 """
 
 
-def write(parts: tuple[Part, ...], docs: Path) -> None:
-    """From what is kept beside the page; parts of which nothing is kept are named."""
+def write(parts: tuple[Part, ...], docs: Path) -> bool:
+    """From what is kept beside the page; parts of which nothing is kept are named. False, and no page, if none is."""
     sections, missing = [], []
     for part in parts:
         folder = docs / "reproduction" / part.name
@@ -38,9 +38,12 @@ def write(parts: tuple[Part, ...], docs: Path) -> None:
         table = _read(folder / "table.json")
         plot.save(part, table, folder / "plot.png")
         sections.append(_section(part, table, folder))
+    if not sections:
+        return False
     if missing:
         sections.append(f"Not run yet: {'; '.join(missing)}.\n")
     write_text(docs / "reproduction.md", "\n".join([INTRODUCTION, *sections]))
+    return True
 
 
 def _section(part: Part, table: dict, folder: Path) -> str:
