@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fastlt.wgan.networks import SLOPE
+from fastlt.wgan.critic import SLOPE
 from fastlt.wgan.settings import Settings
 
 

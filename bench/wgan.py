@@ -19,6 +19,7 @@ from fastlt.bench.memory import peak_bytes
 from fastlt.bench.plain_wgan import PlainWgan
 from fastlt.bench.timing import ratio, seconds_in_turn
 
+from fastlt.wgan.allocator import keep_freed_memory
 from fastlt.wgan.settings import Settings
 from fastlt.wgan.training import Training
 
@@ -44,7 +45,8 @@ def _subjects() -> tuple[tuple[Settings, int], ...]:
 
 def _compared(settings: Settings, at_once: int) -> list[dict]:
     on_gpu = runs.device().type == "cuda"
-    torch.backends.cuda.matmul.allow_tf32 = True  # as the command has it
+    torch.backends.cuda.matmul.allow_tf32 = True  # this and the next as the command has it
+    keep_freed_memory()
     images = {"ours": at_once, "one by one": 1, "plain": 1}
     work = {"ours": _ours(settings, at_once), "one by one": _ours(settings, 1), "plain": _plain(settings)}
     seconds, busy = seconds_in_turn(work, ROUNDS, on_gpu)

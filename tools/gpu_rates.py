@@ -26,6 +26,8 @@ sys.path[:0] = [str(ROOT)]
 from fastlt.config import ModelConfig  # noqa: E402
 from fastlt.files import write_text  # noqa: E402
 from fastlt.models import backbones  # noqa: E402
+from fastlt.wgan.settings import Settings  # noqa: E402
+from fastlt.wgan.training import Training  # noqa: E402
 
 LAUNCH = 5e-6  # seconds of the host for an operator of eager PyTorch, as a rule of thumb
 
@@ -60,6 +62,8 @@ SUBJECTS = (
     Subject("CIFAR ResNet-32, Hybrid-PSC", "cifar_resnet32", 32, 10, 512, branches=3),
     Subject("CIFAR ResNet-32", "cifar_resnet32", 32, 10, 128),
 )
+GANS = (Settings(height=64, width=96, channels=8), Settings())
+GANS_AT_ONCE = 64
 
 
 @dataclass
@@ -102,6 +106,28 @@ def counted(subject: Subject) -> list[tuple[float, float]]:
     return found.kernels
 
 
+def counted_gan(settings: Settings) -> list[tuple[float, float]]:
+    """The kernels of one iteration of the GAN of one image; G at once are as many kernels, of G times the work."""
+    training = Training(torch.zeros(1, 3, settings.height, settings.width), [0], settings)
+    training.iterate(0)  # makes the moments
+    with Counted() as found:
+        training.iterate(1)
+    return found.kernels
+
+
+def gan_line(settings: Settings, kernels: list[tuple[float, float]], machine: Machine) -> str:
+    tf32 = Machine(machine.name, machine.operations / 2, machine.bytes)
+    alone, together = (
+        seconds([(o * images, b * images) for o, b in kernels], tf32)[-1] / images for images in (1, GANS_AT_ONCE)
+    )
+    operations, moved = (sum(counts) for counts in zip(*kernels, strict=True))
+    return (
+        f"| {settings.height}x{settings.width}, {settings.channels} channels | {operations / 1e9:.2f} | "
+        f"{moved / 1e6:,.0f} | {len(kernels):,} | {machine.name} | {alone * 1e3:.2g} | "
+        f"**{together * 1e3:.2g}** | {alone / together:.2g} |"
+    )
+
+
 def main() -> None:
     lines = [_HEAD]
     for subject in SUBJECTS:
@@ -115,6 +141,10 @@ def main() -> None:
                 f"{_round(by_operations)} | {_round(by_bytes)} | {_round(by_launches)} | **{_round(together)}** | "
                 f"{_known(subject, machine, together)} |"
             )
+    lines.append(_GANS)
+    for settings in GANS:
+        kernels = counted_gan(settings)
+        lines += [gan_line(settings, kernels, machine) for machine in MACHINES]
     write_text(ROOT / "docs" / "gpu-rates.md", "\n".join(lines) + "\n")
     print("\n".join(lines))
 
@@ -130,6 +160,7 @@ def _only_looks(function) -> bool:
         torch.ops.aten.detach,
         torch.ops.aten.empty,
         torch.ops.aten.empty_like,
+        torch.ops.aten.new_empty,
         torch.ops.aten.sym_size,
     )
 
@@ -161,6 +192,16 @@ quarters of it. The last five columns are images a second. Decoding is not in it
 
 | step | images | GFLOP each | MB each | kernels | machine | by operations | by bytes | by launches | estimate | known |
 |---|---:|---:|---:|---:|---|---:|---:|---:|---:|---|"""
+
+_GANS = f"""
+## Pictures that GANs make
+
+An iteration of ML-WGAN-GP (five steps of the critic, one of the generator) in float32 with TF32 products, in
+milliseconds for each image: one image's networks alone, and {GANS_AT_ONCE} at once. Alone, launching the kernels takes
+longer than running them; at once, what is left is the memory, since every image has weights of its own.
+
+| networks | GFLOP | MB | kernels | machine | one by one | {GANS_AT_ONCE} at once | times faster |
+|---|---:|---:|---:|---|---:|---:|---:|"""
 
 
 if __name__ == "__main__":

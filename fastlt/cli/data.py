@@ -136,7 +136,7 @@ def _size(_context, _option, text: str) -> tuple[int, int]:
 
 
 @augment.command("ml-wgan")
-@click.argument("data", type=FOLDER)
+@click.argument("data", type=DATA)
 @click.option("--out", type=FOLDER, required=True, help="Folder to write: train/.")
 @click.option("--below", type=click.IntRange(min=2), help="Only images with a class of fewer images; default: all.")
 @click.option("--iterations", type=click.IntRange(min=3), default=1001, show_default=True)

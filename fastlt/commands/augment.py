@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from fastlt.address import Address
 from fastlt.commands.data import closing_lines
 from fastlt.data.build import build
 from fastlt.distributed import device_of
 from fastlt.errors import UserError
 from fastlt.train.display import Display
+from fastlt.wgan.allocator import keep_freed_memory
 from fastlt.wgan.settings import Settings
 from fastlt.wgan.source import Source
 from fastlt.wgan.training import Training
@@ -23,7 +25,7 @@ ROOM = Path("/proc/meminfo")
 
 
 def make_by_wgan(
-    data: Path,
+    data: Path | Address,
     out: Path,
     settings: Settings,
     console: Console,
@@ -53,6 +55,7 @@ def make_by_wgan(
 
 def _maker(settings: Settings, device: torch.device) -> Callable:
     torch.backends.cuda.matmul.allow_tf32 = True  # as torch has it for convolutions, which these products are
+    keep_freed_memory()
 
     def make(real: np.ndarray, seeds: list[int], tick: Callable[[int], object]) -> np.ndarray:
         return Training(torch.from_numpy(real).to(device), seeds, settings).run(tick).cpu().numpy()

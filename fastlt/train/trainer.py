@@ -22,7 +22,7 @@ from fastlt.evaluate.scoring import score
 from fastlt.loader import Loader, Placement
 from fastlt.progress import Progress, TrainingSet, second_stage_start
 from fastlt.shared_arrays import one_copy_a_host
-from fastlt.train import checkpoint, optim, precision, schedule
+from fastlt.train import checkpoint, optim, precision, schedule, state
 from fastlt.train.bad_images import BadImages
 from fastlt.train.clock import Clock
 from fastlt.train.display import Display, headline
@@ -45,12 +45,12 @@ def train(
         torch.set_num_threads(config.train.threads)
     with Trainer.open(config, folder, ranks, display, resume) as trainer:
         if resume:
-            trainer.restore(checkpoint.load(folder.last))
+            state.restore(trainer, checkpoint.load(folder.last))
         if ranks.is_first:
             folder.write_config(config, changes) if resume else folder.create(config, changes)
         distributed.barrier()
         trainer.run()
-        return trainer.summary()
+        return state.summary(trainer)
 
 
 class Trainer:
@@ -301,70 +301,13 @@ class Trainer:
         bad = self.bad_images.gather()
         sums = {name: distributed.mean(value) for name, value in self.sums.items()}
         if self.ranks.is_first:
-            checkpoint.save(path, self._state(bad, sums))
+            checkpoint.save(path, state.of(self, bad, sums))
         distributed.barrier()
-
-    def _state(self, bad: list[int], sums: dict[str, Tensor]) -> dict:
-        return {
-            "step": self.step,
-            "config": self.config.model_dump(mode="json"),
-            "data": self.data.as_dict(),
-            "model": self.method.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "ema": self.ema.state_dict() if self.ema else None,
-            "sums": sums,
-            "summed": self.summed,
-            "clock": self.clock.state_dict(),
-            "bad_images": bad,
-            "best": self.best,
-        }
-
-    def restore(self, state: dict) -> None:
-        """Goes on from a checkpoint. Raises UserError if it is of another model or data set."""
-        if TrainingSet(**state["data"]) != self.data:
-            raise UserError(
-                f"{self.folder.last} was trained on another data set than the one in {self.config.data.path}"
-            )
-        checkpoint.check_matches(state["model"], self.method.state_dict(), self.folder.last)
-        self.method.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        if self.ema:
-            self.ema.load_state_dict(state["ema"])
-        self.sums = {name: value.to(self.ranks.device) for name, value in state["sums"].items()}
-        self.summed, self.best, self.step = state["summed"], state["best"], state["step"]
-        self.clock.load_state_dict(state["clock"])
-        self.loader.seek(self.step, set(state["bad_images"]))
-        if self.ranks.is_first:
-            self.folder.forget_after(self.step)
-
-    def summary(self) -> dict:
-        """What the run came to, beside the metrics of its splits."""
-        return {
-            "dataset": self.data.name,
-            "method": self.config.method.name,
-            "streams": ", ".join(spec.stream.sampling for spec in self.method.streams.values()),
-            "backbone": self.config.model.backbone,
-            "steps": self.step,
-            "epochs": round(self.step / self.steps_per_epoch, 3),
-            "training_images": len(self.records),
-            **self.clock.rates,
-            "device": device_name(self.ranks.device),
-            "ranks": self.ranks.count,
-            "precision": self.precision.name,
-            "bad_images": len(self.bad_images.known),
-            "best": self.best,
-        }
 
     def close(self) -> None:
         self.display.end()
         if self.events:
             self.events.close()
-
-
-def device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def _check_parts(batch: int, ranks: int, parts: int) -> None:

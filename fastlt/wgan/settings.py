@@ -60,4 +60,4 @@ class Settings:
     def memory(self) -> int:
         """Bytes that training takes for each image, about: weights, gradients, Adam's moments, maps and columns."""
         maps = sum(c * (self.height >> i) * (self.width >> i) for i, c in enumerate(self.widths))
-        return 20 * self.weights + 80 * maps
+        return 16 * self.weights + 200 * maps

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fastlt.address import Address
 from fastlt.data.item import Item
 from fastlt.data.longtail import Recipe
 from fastlt.data.sources._stored_item import StoredItem
@@ -45,7 +46,14 @@ class Source:
     default_recipe = Recipe()
 
     def __init__(
-        self, root: Path, beside: Path, settings: Settings, below: int | None, at_once: int, device: str, make: Make
+        self,
+        root: Path | Address,
+        beside: Path,
+        settings: Settings,
+        below: int | None,
+        at_once: int,
+        device: str,
+        make: Make,
     ):
         self._origin, self._root, self._settings, self._below = ShardsSource(root), root, settings, below
         self._at_once, self._device, self._make = at_once, device, make
@@ -109,6 +117,9 @@ class Source:
         iterations = self._settings.iterations
         before, total = first // self._at_once * iterations, -(-len(self._images) // self._at_once) * iterations
         made = self._make(real, seeds, lambda done: self.tick(before + done, total))
+        for item, own in zip(images, made.swapaxes(0, 1), strict=True):
+            if not np.isfinite(own).all():
+                raise UserError(f"the networks of {item.id} made numbers without end instead of a picture; try --seed")
         for number, own in enumerate(made.swapaxes(0, 1), first):
             for kept, pixels in enumerate(kept_pictures(own)):
                 data = png(pixels)

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fastlt.hashing import key, normal, uniform
-from fastlt.wgan.networks import Critic, Generator, gradient_penalty, initialise
+from fastlt.wgan.critic import Critic
+from fastlt.wgan.generator import Generator
 from fastlt.wgan.settings import SAVED, Settings
 
 NOISE, SHARE, FLIP = 0, 2, 3  # lanes of the draws; noise takes two
+SPREAD = 0.02  # standard deviation of initial weights
 
 
 @dataclass
@@ -25,22 +27,21 @@ class Draws:
     device: torch.device
     dtype: torch.dtype
 
-    def noise(self, iteration: int, step: int) -> Tensor:
-        """[G, noise]"""
-        first = self._place(iteration, step) * self.settings.noise
-        return self._tensor(normal(self.keys[:, None], first + np.arange(self.settings.noise), NOISE))
+    def noise(self, iteration: int) -> Tensor:
+        """[G, critic_steps + 1, noise]: of every step of the critic, and of the generator's."""
+        steps, numbers = self.settings.critic_steps + 1, self.settings.noise
+        places = iteration * steps * numbers + np.arange(steps * numbers)
+        return self._tensor(normal(self.keys[:, None], places, NOISE)).unflatten(1, (steps, numbers))
 
-    def share(self, iteration: int, step: int) -> Tensor:
-        """[G], in [0, 1)"""
-        return self._tensor(uniform(self.keys, self._place(iteration, step), SHARE))
+    def share(self, iteration: int) -> Tensor:
+        """[G, critic_steps], in [0, 1)"""
+        places = iteration * (self.settings.critic_steps + 1) + np.arange(self.settings.critic_steps)
+        return self._tensor(uniform(self.keys[:, None], places, SHARE))
 
     def upside_down(self, iteration: int) -> Tensor:
         """bool [G]"""
         chosen = uniform(self.keys, iteration, FLIP) < self.settings.vertical_flip
         return torch.from_numpy(chosen).to(self.device)
-
-    def _place(self, iteration: int, step: int) -> int:
-        return iteration * (self.settings.critic_steps + 1) + step
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(self.device, self.dtype)
@@ -60,10 +61,10 @@ class Training:
             self.critic = Critic(len(real), settings).to(real.dtype)
         initialise([self.generator, self.critic], [key(seed, "weights") for seed in seeds], real.device)
         self.draws = Draws(settings, np.array(seeds, np.uint64), real.device, real.dtype)
-        self._optimizers = [
-            torch.optim.Adam(network.parameters(), settings.lr, settings.betas, fused=True)
+        self._optimizers = {
+            network: torch.optim.Adam(network.parameters(), settings.lr, settings.betas, fused=True)
             for network in (self.critic, self.generator)
-        ]
+        }
 
     def run(self, tick: Callable[[int], object] = lambda iteration: None) -> Tensor:
         """[3, G, 3, H, W]: what the last three iterations made. `tick` is told of each iteration that is done."""
@@ -77,31 +78,36 @@ class Training:
 
     def iterate(self, iteration: int) -> Tensor:
         """One iteration; gives the pictures [G, 3, H, W] that its last step of the critic saw."""
+        noise, share = self.draws.noise(iteration), self.draws.share(iteration)
         upside_down = self.draws.upside_down(iteration)[:, None, None, None]
         real = torch.where(upside_down, self.real.flip(2), self.real)
+        made = self.generator(noise[:, :-1])  # for all steps: the generator is the same until they are done
         for step in range(self.settings.critic_steps):
-            made = self._step_critic(real, iteration, step)
-        self._step_generator(iteration)
-        return made
+            _, gradients = self.critic.learn(real, made[:, :, step], share[:, step], self.settings.penalty)
+            self._step(self.critic, gradients)
+        self._step_generator(noise[:, -1:])
+        return made[:, :, -1]
 
-    def critic_loss(self, real: Tensor, made: Tensor, share: Tensor) -> Tensor:
-        """[G]"""
-        penalty = gradient_penalty(self.critic, real, made, share)
-        return self.critic(made) - self.critic(real) + self.settings.penalty * penalty
+    def _step_generator(self, noise: Tensor) -> None:
+        kept, made = self.generator.trace(noise)
+        gradient = -self.critic.picture_gradient(made)
+        self._step(self.generator, self.generator.gradients(noise, kept, made, gradient))
 
-    def _step_critic(self, real: Tensor, iteration: int, step: int) -> Tensor:
-        with torch.no_grad():
-            made = self.generator(self.draws.noise(iteration, step))
-        loss = self.critic_loss(real, made, self.draws.share(iteration, step))
-        self._step(0, self.critic, loss)
-        return made
+    def _step(self, network: nn.Module, gradients: list[Tensor]) -> None:
+        for parameter, gradient in zip(network.parameters(), gradients, strict=True):
+            parameter.grad = gradient
+        self._optimizers[network].step()
+        self._optimizers[network].zero_grad()
 
-    def _step_generator(self, iteration: int) -> None:
-        made = self.generator(self.draws.noise(iteration, self.settings.critic_steps))
-        self._step(1, self.generator, -self.critic(made))
 
-    def _step(self, number: int, network: torch.nn.Module, loss: Tensor) -> None:
-        """Networks share no weight, so the gradient of the sum is each one's own."""
-        loss.sum().backward(inputs=list(network.parameters()))
-        self._optimizers[number].step()
-        self._optimizers[number].zero_grad()
+@torch.no_grad()
+def initialise(networks: list[nn.Module], seeds: list[int], device: torch.device) -> None:
+    """Weights from N(0, 0.02), scales of batch norm from N(1, 0.02), as DCGAN has it; network g by seeds[g] alone."""
+    for group, seed in enumerate(seeds):
+        draws = torch.Generator(device).manual_seed(seed)
+        for network in networks:
+            for name, parameter in network.named_parameters():
+                if name.endswith("shift"):
+                    parameter[group].zero_()
+                else:
+                    parameter[group].normal_(float(name.endswith("scale")), SPREAD, generator=draws)

@@ -16,7 +16,7 @@ from fastlt.data.partial import Hiding
 from fastlt.data.shards import ShardSet
 from fastlt.data.sources import open_source
 from fastlt.errors import UserError
-from fastlt.train import checkpoint
+from fastlt.train import checkpoint, state
 from fastlt.train.display import Display
 from fastlt.train.run_folder import RunFolder
 from fastlt.train.trained import Trained
@@ -101,7 +101,7 @@ def test_a_finished_run_that_was_made_longer_is_none_any_more(hidden, tmp_path):
     folder = finished(tmp_path / "run", config_of(hidden, "train.steps=1", *settings, recipe=RECIPE))
     longer = config_of(hidden, "train.steps=3", *settings, recipe=RECIPE)
     with Trainer.open(longer, folder, ALONE, Display(quiet=True), resume=True) as trainer:
-        trainer.restore(checkpoint.load(folder.last))
+        state.restore(trainer, checkpoint.load(folder.last))
         trainer.run(until=2)
     with pytest.raises(UserError, match="is not finished"):
         prior_of_runs([folder.path], None, None, "cpu", SILENT)

@@ -15,6 +15,7 @@ from fastlt.data.item import Item
 from fastlt.data.shards import ShardSet
 from fastlt.data.sources import open_source
 from fastlt.data.stored_picture import stored_picture
+from fastlt.errors import UserError
 from fastlt.hashing import integers, key
 from fastlt.wgan import source as made_source
 from fastlt.wgan.settings import Settings
@@ -165,6 +166,17 @@ def test_pictures_of_other_settings_are_not_taken_for_these(several, tmp_path):
     assert (first.groups, other.groups) == (1, 1)
     build(black(several, tmp_path, last, seed=1), tmp_path / "out", workers=1, raw=False)
     assert last.groups == 2
+
+
+def test_networks_that_broke_down_make_no_pictures(several, tmp_path):
+    def broken(real, seeds, tick):
+        made = np.zeros((3, *real.shape), np.float32)
+        made[2, 1, 0, 5, 5] = np.nan
+        return made
+
+    with pytest.raises(UserError, match=r"networks of 1\.png made numbers without end"):
+        build(black(several, tmp_path, broken), tmp_path, workers=1, raw=False)
+    assert not list(tmp_path.rglob("*.png"))
 
 
 def test_only_images_of_rare_classes_when_asked(several, one, tmp_path):

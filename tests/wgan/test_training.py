@@ -35,10 +35,10 @@ def test_it_trains_as_the_plain_loop_does(training, plain, settings):
     for iteration in range(3):
         flipped = training.draws.upside_down(iteration)[1]
         kept, alone.real = alone.real, alone.real.flip(2) if flipped else alone.real
+        noise, share = training.draws.noise(iteration)[1, :, None, :, None, None], training.draws.share(iteration)[1]
         for step in range(settings.critic_steps):
-            noise = training.draws.noise(iteration, step)[1].view(1, -1, 1, 1)
-            alone.step_critic(noise, training.draws.share(iteration, step)[1])
-        alone.step_generator(training.draws.noise(iteration, settings.critic_steps)[1].view(1, -1, 1, 1))
+            alone.step_critic(noise[step], share[step])
+        alone.step_generator(noise[-1])
         training.iterate(iteration)
         alone.real = kept
     theirs = [*alone.generator.parameters(), *alone.critic.parameters()]
@@ -57,18 +57,20 @@ def test_the_pictures_are_those_of_the_last_three_iterations(real, settings):
 
 def test_draws_depend_on_the_image_and_the_place_alone(training, real, settings):
     draws, other = training.draws, Training(real[[2, 1]], [13, 99], settings).draws
-    assert torch.equal(draws.noise(5, 1)[2], other.noise(5, 1)[0])
-    assert torch.equal(draws.share(5, 1)[2], other.share(5, 1)[0])
-    assert not torch.equal(draws.noise(5, 1)[1], other.noise(5, 1)[1])
+    assert torch.equal(draws.noise(5)[2], other.noise(5)[0])
+    assert torch.equal(draws.share(5)[2], other.share(5)[0])
+    assert not torch.equal(draws.noise(5)[1], other.noise(5)[1])
+    places = torch.cat([draws.noise(5), draws.noise(6)], 1).flatten(0, 1)
+    assert places.shape == (3 * 2 * (settings.critic_steps + 1), settings.noise) and len(places.unique(dim=0)) == 18
 
 
 def test_draws_have_their_distributions(real):
     draws = Training(real, [1, 2, 3], Settings(channels=1, height=64, width=96)).draws
-    noise = torch.stack([draws.noise(i, s) for i in range(30) for s in range(6)])
+    noise = torch.cat([draws.noise(i) for i in range(30)], 1).flatten(0, 1)
     assert abs(noise.mean()) < 0.02 and abs(noise.std() - 1) < 0.02
-    corner = np.corrcoef(noise.flatten(0, 1).numpy().T)  # the numbers of one picture do not hang together
+    corner = np.corrcoef(noise.numpy().T)  # the numbers of one picture do not hang together
     assert np.abs(corner - np.eye(100)).max() < 0.25
-    share = torch.stack([draws.share(i, s) for i in range(200) for s in range(5)])
+    share = torch.cat([draws.share(i) for i in range(200)], 1)
     assert share.min() >= 0 and share.max() < 1 and abs(share.mean() - 0.5) < 0.03
     flips = torch.stack([draws.upside_down(i) for i in range(1000)]).double()
     assert abs(flips.mean() - 0.1) < 0.02 and len(flips.unique(dim=1).T) == 3

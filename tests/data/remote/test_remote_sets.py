@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from fastlt.cli import commands
 from fastlt.data import layout
 from fastlt.data.remote import ahead, transport
 from fastlt.data.remote.cache import Cache, NoRoom
@@ -433,3 +434,10 @@ class TestProcessesOfOneHost:
         with self.start(f"{address}/train") as other:
             assert other.stdout.read().split()[-1] == "33"
         assert cached(cache) == shard_names(whole / "train") and not any(cache.glob("*/*.partial"))
+
+
+def test_gans_make_pictures_of_those_that_lie_there(served, whole, tmp_path):
+    address, _ = served
+    small = ["--size", "64x64", "--channels", "1", "--iterations", "3", "--device", "cpu", "--at-once", "40"]
+    commands.main(["augment", "ml-wgan", address, "--out", str(tmp_path / "made"), *small], standalone_mode=False)
+    assert len(ShardSet(tmp_path / "made/train")) == 3 * len(ShardSet(whole / "train"))

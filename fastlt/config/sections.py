@@ -1,18 +1,11 @@
-"""What a run is: one YAML file, checked against this schema before anything is loaded.
-
-`extends:` builds on another recipe, `--set train.lr=0.2` overrides one value. An unknown key is refused with the
-nearest right one; what a recipe changes in its parent can be listed (`changes`) and is kept in the run folder.
-"""
+"""Every setting of a run: its kind, its default, its meaning."""
 
 from __future__ import annotations
 
-import copy
-import difflib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -22,7 +15,6 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     SerializeAsAny,
-    ValidationError,
     model_validator,
 )
 
@@ -249,166 +241,3 @@ class RunConfig(Section):
         if self.evaluate_pipeline is not None:
             return self.evaluate_pipeline
         return PipelineConfig(name="evaluate", size=self.pipeline.size, mean=self.pipeline.mean, std=self.pipeline.std)
-
-
-def load(recipe: str, overrides: list[str] | None = None) -> tuple[RunConfig, list[str]]:
-    """Reads a recipe (a file, or a name such as `cifar10_lt/erm`), applies `--set` overrides and checks it.
-
-    Returns the config and the lines that say what differs from the recipe's parent and what was overridden.
-    Raises UserError for a missing file, bad YAML, an unknown key or a value of the wrong kind.
-    """
-    values, parent = _overridden(recipe, overrides)
-    preview(recipe, overrides)
-    return _checked(values, recipe), changes(parent, values)
-
-
-def preview(recipe: str, overrides: list[str] | None = None) -> RunConfig:
-    """The run but for its method, whose file imports torch: enough to find most mistakes at once."""
-    values, _ = _overridden(recipe, overrides)
-    return _checked(values | {"method": _Unread()}, recipe)
-
-
-def _overridden(recipe: str, overrides: list[str] | None) -> tuple[dict, dict]:
-    """The values of a run, and those of its recipe's parent."""
-    values, parent = _read(recipe, seen=())
-    for override in overrides or []:
-        _set(values, override)
-    return values, parent
-
-
-def changes(before: dict, after: dict, prefix: str = "") -> list[str]:
-    """`train.lr: 0.1 -> 0.2` for every value that differs, in the order of `after`."""
-    lines = []
-    for name in [*after, *(n for n in before if n not in after)]:
-        old, new = before.get(name), after.get(name)
-        if isinstance(new, dict) and isinstance(old, dict | None):
-            lines += changes(old or {}, new, f"{prefix}{name}.")
-        elif old != new:
-            lines.append(f"{prefix}{name}: {'-' if old is None else old} -> {'-' if new is None else new}")
-    return lines
-
-
-def dump(config: RunConfig) -> str:
-    """The whole config as YAML that `load` reads back."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-
-
-def _read(recipe: str, seen: tuple[str, ...]) -> tuple[dict, dict]:
-    """The values of a recipe with its parents merged in, and the parent's values (its own if it has none)."""
-    from fastlt import resources
-
-    if recipe in seen:
-        raise UserError(f"recipe {seen[0]} extends itself: {' -> '.join([*seen, recipe])}")
-    text = resources.recipe(recipe)
-    try:
-        own = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        where = f" at line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
-        raise UserError(f"recipe {recipe} is no valid YAML{where}: {getattr(error, 'problem', error)}") from error
-    if not isinstance(own, dict):
-        raise UserError(
-            f"recipe {recipe} holds no mapping of settings; see `fastlt train --list` for some to start from"
-        )
-    parent_name = own.pop("extends", None)
-    if not parent_name:
-        return own, copy.deepcopy(own)
-    beside = Path(recipe).parent / str(parent_name)
-    parent_values, _ = _read(str(beside) if beside.is_file() else str(parent_name), (*seen, recipe))
-    return _merge(parent_values, own), parent_values
-
-
-def _merge(base: dict, top: dict) -> dict:
-    merged = dict(base)
-    for name, value in top.items():
-        both = isinstance(value, dict) and isinstance(base.get(name), dict)
-        merged[name] = _merge(base[name], value) if both and not _another(name, base[name], value) else value
-    return merged
-
-
-def _another(section: str, base: dict, top: dict) -> bool:
-    """Whether `top` names another method or loss, to which the options of `base` mean nothing."""
-    return section in ("method", "loss") and "name" in top and top["name"] != base.get("name")
-
-
-def _set(values: dict, override: str) -> None:
-    name, equals, text = override.partition("=")
-    if not equals or not name:
-        raise UserError(f"--set {override}: write it as section.key=value, such as --set optimizer.lr=0.2")
-    *sections, last = name.strip().split(".")
-    for section in sections:
-        if not isinstance(values.get(section), dict):
-            values[section] = {}
-        values[section] = dict(values[section])
-        values = values[section]
-    try:
-        values[last] = yaml.safe_load(_scientific(text))
-    except yaml.YAMLError as error:
-        raise UserError(f"--set {override}: {text} is no YAML value") from error
-
-
-def _scientific(text: str) -> str:
-    """YAML 1.1 reads 1e-4 as a string; people mean the number."""
-    try:
-        return repr(float(text)) if "e" in text.lower() else text
-    except ValueError:
-        return text
-
-
-def _checked(values: dict, recipe: str) -> RunConfig:
-    try:
-        return RunConfig.model_validate(values)
-    except ValidationError as error:
-        raise UserError(f"recipe {recipe}: {_explain(error.errors()[0], values)}") from error
-
-
-class _Unread(MethodConfig):
-    """Stands for a method that is not looked at."""
-
-
-def _explain(problem: dict[str, Any], values: dict) -> str:
-    place = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key {place}; {_nearest(problem['loc'], values)}"
-    if problem["type"] == "value_error":
-        return f"{place}: {problem['ctx']['error']}"
-    if problem["type"] == "missing":
-        return f"{place} is missing; give it with --set {place}=..."
-    return f"{place} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
-
-
-def _nearest(location: tuple, values: dict) -> str:
-    """The right key nearest to a wrong one: in its own section, else the same name anywhere."""
-    known = _known_keys(location[0], values)
-    wrong = ".".join(str(part) for part in location)
-    section = wrong.rpartition(".")[0]
-    beside = [name for name in known if name.rpartition(".")[0] == section]
-    elsewhere = [name for name in known if name.rpartition(".")[2] == location[-1]]
-    near = elsewhere[:1] or difflib.get_close_matches(wrong, beside, 1, 0.6)
-    near = near or difflib.get_close_matches(wrong, known, 1, 0.5)
-    return f"did you mean {near[0]}?" if near else f"known here: {', '.join(beside) or ', '.join(known[:8])}"
-
-
-def _known_keys(section: str, values: dict) -> list[str]:
-    """Every key of a run; of its method and loss too, where the wrong one stands there."""
-    known = key_names(RunConfig)
-    if section != "method":
-        return known
-    from fastlt import losses, methods
-
-    method = values["method"]
-    loss = method.get("loss")
-    own = key_names(methods.options(method.get("name", MethodConfig().name)), "method.")
-    if isinstance(loss, dict):
-        own += key_names(losses.options(loss.get("name", losses.AUTO)), "method.loss.")
-    return own + known
-
-
-def key_names(model: type[BaseModel], prefix: str = "") -> list[str]:
-    """Every dotted key of a section and the sections inside it."""
-    names = []
-    for name, field in model.model_fields.items():
-        names.append(prefix + name)
-        for kind in (field.annotation, *getattr(field.annotation, "__args__", ())):
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                names += key_names(kind, f"{prefix}{name}.")
-    return names
