@@ -19,6 +19,8 @@ class Address:
     def __post_init__(self) -> None:
         if any(mark in self.text for mark in "?#\0\n"):
             raise UserError(f"{self.text!r}: an address of a data set has no query; give that of its folder alone")
+        if not self.text.partition("://")[2]:
+            raise UserError(f"{self.text!r} names no place; give an address such as s3://bucket/set")
 
     def __truediv__(self, name: str) -> Address:
         return Address(f"{self.text.rstrip('/')}/{name}")
@@ -56,4 +58,4 @@ def located(text: str | Path | Address) -> Path | Address:
     protocol, found, rest = str(text).partition("://")
     if not found:
         return Path(text)
-    return Path(rest) if protocol in HERE else Address(str(text).rstrip("/"))
+    return Path(rest) if protocol in HERE else Address(f"{protocol}://{rest.rstrip('/')}")

@@ -6,6 +6,7 @@ import mmap
 import os
 import platform
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -96,8 +97,9 @@ class _Room:
 
 
 def _machine() -> str:
-    """Equal for processes that see one another."""
+    """Equal only for processes that see one another; the name and the first namespace of two machines may be equal."""
     try:
-        return f"{platform.node()} {os.readlink('/proc/self/ns/pid')}"
+        boot, namespace = Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")
+        return f"{platform.node()} {boot} {namespace}"
     except OSError:
         return f"{platform.node()} {os.getpid()}"

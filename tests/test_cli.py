@@ -20,6 +20,18 @@ def fastlt(*arguments, cwd=None, **more):
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, timeout=200, **more)
 
 
+def test_a_warning_of_ours_is_one_line():
+    program = (
+        "import warnings; from fastlt import cli; from fastlt.errors import UserNotice\n"
+        "cli.commands.main = lambda *_, **__: warnings.warn('ours', UserNotice) or warnings.warn('theirs')\n"
+        "cli.main([])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0
+    first, *others = done.stderr.splitlines()
+    assert first == "warning: ours" and "UserWarning: theirs" in others[0]
+
+
 def settings(*values):
     return [part for value in values for part in ("--set", value)]
 

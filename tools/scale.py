@@ -13,8 +13,10 @@ import argparse
 import contextlib
 import gc
 import json
+import multiprocessing
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,7 +32,8 @@ from fastlt.data.shards import ShardSet
 
 RECORDS = 2400  # of a shard: 256 MB of pictures of 110 kB
 BATCH, STEPS = 256, 50
-PARTS = ("open", "lists", "loader", "inspect", "verify")
+PARTS = ("open", "lists", "loader", "copies", "shared", "inspect", "verify")
+RANKS = 2
 
 
 def write(folder: Path, images: int, classes: int, labels: int = 1, records: int = RECORDS) -> Path:
@@ -92,7 +95,12 @@ def _description(images: int, classes: int, labels: int, shards: list[dict]) -> 
 
 
 def measured(part: str, folder: Path) -> dict:
-    """Of one of PARTS: seconds, MiB held afterwards and at most, beyond what the imports hold."""
+    """Of one of PARTS: seconds, MiB held afterwards and at most, beyond what the imports hold.
+
+    `copies` and `shared` are of RANKS ranks that each hold a copy, or share one: what the largest has to itself.
+    """
+    if part in ("copies", "shared"):
+        return _ranks(folder, part == "shared")
     return {"open": _open, "lists": _lists, "loader": _loader, "inspect": _inspect, "verify": _verify}[part](folder)
 
 
@@ -129,6 +137,45 @@ def _loader(folder: Path) -> dict:
         for _ in range(STEPS):
             next(kept[0])
         return found | {f"more_after_{STEPS}_batches": round(_mib("VmRSS") - before, 1)}
+
+
+def _ranks(folder: Path, share: bool) -> dict:
+    with tempfile.TemporaryDirectory() as meeting, multiprocessing.get_context("spawn").Pool(RANKS) as pool:
+        given = [(folder, share, f"file://{meeting}/place", rank) for rank in range(RANKS)]
+        found = pool.starmap(_rank, given, chunksize=1)
+    return {name: max(rank[name] for rank in found) for name in found[0]}
+
+
+def _rank(folder: Path, share: bool, meeting: str, rank: int) -> dict:
+    """Opening and the class lists, in one of the ranks."""
+    from torch import distributed
+
+    from fastlt.shared_arrays import one_copy_a_host
+
+    distributed.init_process_group("gloo", meeting, rank=rank, world_size=RANKS)
+    before, begin = _own_and_shared()[0], time.perf_counter()
+    with ShardSet(folder / "train", share=one_copy_a_host if share else None) as records:
+        records.class_members()
+        seconds = time.perf_counter() - begin
+        gc.collect()
+        own, shared = _own_and_shared()
+        distributed.barrier()  # nobody leaves while others look
+    distributed.destroy_process_group()
+    return {"seconds": round(seconds, 1), "held": round(own - before, 1), "shared": round(shared, 1)}
+
+
+def _own_and_shared() -> tuple[float, float]:
+    """MiB that nobody else sees, and those that the ranks share."""
+    own, shared, is_shared = 0, 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        name, _, size = line.partition(":")
+        if name == "Size":
+            shared += int(size.split()[0]) if is_shared else 0
+        elif name in ("Private_Clean", "Private_Dirty"):
+            own += 0 if is_shared else int(size.split()[0])
+        elif " " in name:  # the first line of a mapping
+            is_shared = "memfd:fastlt" in line
+    return own / 1024, shared / 1024
 
 
 def _inspect(folder: Path) -> dict:

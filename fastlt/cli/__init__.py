@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+from collections.abc import Callable
+from functools import partial
 
 import click
 
 from fastlt import __version__
 from fastlt.cli import data, findings, machine, runs
-from fastlt.errors import UserError
+from fastlt.errors import UserError, UserNotice
 
 INTERRUPTED = 130  # the shell's status for Ctrl-C
 
@@ -41,6 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    warnings.showwarning = partial(_show, warnings.showwarning)
     try:
         status = commands.main(arguments, prog_name="fastlt", standalone_mode=False)
     except click.ClickException as error:
@@ -56,6 +60,14 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         status = _say(f"error: {error}", 1)
     sys.exit(status or 0)
+
+
+def _show(otherwise: Callable, message: Warning | str, category: type[Warning], *place, **named) -> None:
+    """Our own warnings in one line, without the place in the program."""
+    if issubclass(category, UserNotice):
+        _say(f"warning: {message}", 0)
+    else:
+        otherwise(message, category, *place, **named)
 
 
 def _say(line: str, status: int) -> int:

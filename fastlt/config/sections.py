@@ -66,7 +66,7 @@ Place = Annotated[Path | Address, PlainValidator(_place), PlainSerializer(str, w
 
 class DataConfig(Section):
     path: Place  # the folder, or address, that `fastlt build` wrote: train/, test/ and perhaps val/
-    max_bad_images: int = 100  # pictures that cannot be shown, before the run stops
+    max_bad_images: Annotated[int, Field(ge=0)] = 100  # pictures that cannot be shown, before the run stops
     prefetch: Positive = 2  # batches prepared ahead
     threads: Positive | None = None  # decoding threads of one process; default: its share of the machine's cores
 

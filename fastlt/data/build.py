@@ -27,7 +27,6 @@ from fastlt.data.split_writer import SplitWriter
 from fastlt.data.workers import Prepare, prepared
 from fastlt.errors import UserError
 
-BAD_IMAGES, SOURCE_PROBLEMS = "bad-images.txt", "source-problems.txt"
 DECODE_CHECKS_BELOW = 100_000  # images of all splits, unless the user says how to check them
 NOT_TRIED = "NVIDIA DALI is not installed: only plain JPEG, PNG and WebP pass through, other pictures were not tried"
 Progress = Callable[[str, int, int], None]  # split, images done, images in all
@@ -129,16 +128,13 @@ def build(
         begin(target, out)
         overwrite = any(journal.is_of_another_build() for journal in journals)  # what lies aside is no loss
     _clear_other_splits(out, plans, overwrite or target != out)
-    with claimed(journals, overwrite), prepared(executor, workers, treatment, checks) as prepare:
-        for plan, journal in zip(plans, journals, strict=True):
-            _build_split(source, recipe, settings, plan, journal, prepare, report, progress or (lambda *_: None))
-    bad = [f"{split}\t{id}\t{reason}" for split, id, reason in report.bad]
-    what = "could not be read" if on_bad == "transcode" else "could not be read, or not by every decoder alike,"
-    _write_list(report, out, BAD_IMAGES, bad, f"images {what} and were left out")
-    problems = (f"{place}\t{reason}" for place, reason in getattr(source, "problems", []))
-    _write_list(report, out, SOURCE_PROBLEMS, problems, "problems in the annotations were resolved by a rule")
-    if isinstance(target, Address):
-        publish(out, target, report.splits)
+    with claimed(journals, overwrite):
+        with prepared(executor, workers, treatment, checks) as prepare:
+            for plan, journal in zip(plans, journals, strict=True):
+                _build_split(source, recipe, settings, plan, journal, prepare, report, progress or (lambda *_: None))
+        _write_lists(source, settings, report, out)
+        if isinstance(target, Address):
+            publish(out, target, report.splits)
     return report
 
 
@@ -267,6 +263,16 @@ def _shard_bytes(shard_mb: float) -> int:
     if not 0 < shard_mb < float("inf"):
         raise UserError(f"shard_mb is {shard_mb}; give the largest size of a shard in MB, such as 256")
     return int(shard_mb * 1_000_000)
+
+
+def _write_lists(source: Source, settings: Settings, report: BuildReport, folder: Path) -> None:
+    bad = [f"{split}\t{id}\t{reason}" for split, id, reason in report.bad]
+    readable = "read" if settings.on_bad == "transcode" else "read, or not by every decoder alike,"
+    _write_list(report, folder, manifest.BAD_IMAGES, bad, f"images could not be {readable} and were left out")
+    problems = (f"{place}\t{reason}" for place, reason in getattr(source, "problems", []))
+    _write_list(
+        report, folder, manifest.SOURCE_PROBLEMS, problems, "problems in the annotations were resolved by a rule"
+    )
 
 
 def _write_list(report: BuildReport, folder: Path, name: str, lines: Iterable[str], what: str) -> None:

@@ -32,6 +32,7 @@ VERSION = 1
 NAME = "dataset.json"
 SPLITS = ("train", "val", "test")
 JOURNAL = "build.json"  # of a build that is not finished
+LISTS = BAD_IMAGES, SOURCE_PROBLEMS = "bad-images.txt", "source-problems.txt"  # beside the splits, if there is a need
 MEND = "build the data set again"
 LARGEST = 256 << 20  # bytes of a manifest; a thousand shards take 2 MB
 

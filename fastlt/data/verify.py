@@ -13,6 +13,7 @@ from fastlt.address import Address, located
 from fastlt.data import manifest
 from fastlt.data.hdf5_check import hdf5_faults
 from fastlt.data.manifest import MEND
+from fastlt.data.remote.cache import CacheFault
 from fastlt.data.remote.files import fetched
 from fastlt.data.shard_writer import file_sha256
 from fastlt.data.shards import ShardSet
@@ -39,7 +40,7 @@ def verify(folder: str | Path | Address, progress: Progress | None = None) -> Ve
     Checksums tell what changed by accident. Against a set that was made to deceive, with checksums that fit, it
     compares the manifest with the shards as well: records, labels, counts, and what HDF5 tools would see. At an address
     it looks at what lies there now, not at what the cache has of it.
-    Raises UserError only if there is no data set at all.
+    Raises UserError only if there is no data set at all, or no room for a copy of a shard from an address.
     """
     folder, report = located(folder), VerifyReport()
     inside = [path for split in manifest.SPLITS if manifest.begun(path := folder / split)]
@@ -78,12 +79,14 @@ def _verify_split(folder: Path, values: dict, report: VerifyReport, progress: Pr
 
 
 def _remote_shard_problems(folder: Address, values: dict, shard: dict, counts: np.ndarray) -> list[str]:
-    """The same of a shard at an address: a copy of it is made for that, and removed."""
+    """The same of a shard at an address: a copy of it is made for that, and removed. Raises CacheFault."""
     try:
         with fetched(folder, shard) as copy:
             alone = {**values, "shards": [shard]}
             found = _shard_problems(copy, values, shard, counts) or _hdf5_problems(copy, alone)
             return [line.replace(str(copy), str(folder)) for line in found]
+    except CacheFault:
+        raise
     except UserError as error:
         return [str(error)]
 

@@ -15,6 +15,7 @@ from threading import Lock
 import torch
 from torch import _C, Tensor
 
+from fastlt.errors import UserNotice
 from fastlt.ops.registration import register
 
 LIBRARY = Path(__file__).resolve().parents[1] / "_native.so"
@@ -120,4 +121,4 @@ def _holds_kernels(key: str) -> bool:
 
 @functools.cache
 def _warn(message: str) -> None:
-    warnings.warn(message, UserWarning, stacklevel=5)
+    warnings.warn(message, UserNotice, stacklevel=5)

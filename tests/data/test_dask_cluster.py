@@ -1,11 +1,15 @@
 """The workers of a Dask cluster build what one machine builds, though one of them is killed; else one line says why."""
 
+import io
+import logging
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from made_sources import ListSource, counted, encoded, pixels
@@ -15,6 +19,7 @@ from fastlt.commands.data import build_data_set
 from fastlt.data import dask_cluster, workers
 from fastlt.data.build import build
 from fastlt.data.item import Item
+from fastlt.data.pictures import Checks, Treatment, prepare_all
 from fastlt.errors import UserError
 
 
@@ -72,6 +77,17 @@ def test_the_same_bytes_come_out_though_a_worker_is_killed(local_cluster, tmp_pa
     assert killed and files(tmp_path / "here") == files(tmp_path / "there")
 
 
+def test_only_one_line_of_ours_tells_of_a_lost_scheduler(local_cluster):
+    def heard():
+        names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "distributed"]
+        return [name for name in names if logging.getLogger(name).isEnabledFor(logging.ERROR)]
+
+    before = heard()
+    with dask_cluster.cluster(local_cluster.scheduler_address):
+        assert before and heard() == []
+    assert heard() == before
+
+
 def run_on_all(cluster, function):
     from distributed import Client
 
@@ -116,6 +132,42 @@ def refused(address):
 def test_a_worker_of_another_version_is_refused(local_cluster, monkeypatch):
     monkeypatch.setattr(dask_cluster, "packages", lambda: {"fastlt": "9", "Pillow": "1"})
     assert "has fastlt " in refused(local_cluster.scheduler_address)
+
+
+def test_a_worker_of_another_version_that_comes_later_is_refused(local_cluster, monkeypatch):
+    with dask_cluster.cluster(local_cluster.scheduler_address) as (executor, _):
+        assert executor.submit(len, "abc").result() == 3
+        monkeypatch.setattr(dask_cluster, "packages", lambda: {"fastlt": "9"})
+        with pytest.raises(UserError, match="has fastlt .*, this machine 9, and bytes could differ"):
+            executor.submit(len, "abc").result()
+
+
+def test_a_worker_without_fastlt_that_comes_later_is_one_line(local_cluster, monkeypatch):
+    with dask_cluster.cluster(local_cluster.scheduler_address) as (executor, _):
+        monkeypatch.setattr(dask_cluster, "UNPACKED", "__import__('fastlt_that_is_not')")
+        with pytest.raises(UserError, match="a worker cannot do the work .*fastlt_that_is_not.*; install there what"):
+            executor.submit(len, "abc").result()
+
+
+def test_the_scheduler_needs_nothing_of_fastlt():
+    class Builtins(pickle.Unpickler):
+        def find_class(self, module, name):
+            assert module == "builtins"
+            return super().find_class(module, name)
+
+    class Client:
+        def submit(self, *given, **_):
+            function, *arguments = Builtins(io.BytesIO(pickle.dumps(given))).load()
+            future = Future()
+            future.set_result(function(*arguments))
+            return future
+
+    images = [encoded(pixels(0))]
+    (picture,) = dask_cluster._Workers(Client()).submit(WORK, images).result()
+    assert picture.data == images[0]
+
+
+WORK = partial(prepare_all, treatment=Treatment(), checks=Checks())
 
 
 def test_a_worker_without_fastlt_is_refused(local_cluster, monkeypatch):

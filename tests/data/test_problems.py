@@ -5,7 +5,8 @@ import tracemalloc
 import pytest
 from made_sources import counted
 
-from fastlt.data.build import SOURCE_PROBLEMS, build
+from fastlt.data.build import build
+from fastlt.data.manifest import SOURCE_PROBLEMS
 from fastlt.data.sources import _problems
 from fastlt.data.sources._problems import Problems
 

@@ -72,4 +72,5 @@ def test_the_tool_measures_a_small_set(tmp_path):
     subprocess.run([*command, "--work", tmp_path / "set", "--json", tmp_path / "found.json"], check=True)
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["images"] == 3000 and found["verify"]["problems"] == 0
+    assert found["copies"]["shared"] == 0 < found["shared"]["shared"] < 1
     assert all(found[part]["peak"] >= found[part]["held"] - 1 for part in ("open", "lists", "loader", "inspect"))

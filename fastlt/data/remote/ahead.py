@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fastlt.data.remote.cache import NoRoom
-from fastlt.errors import UserError
+from fastlt.errors import UserError, UserNotice
 
 READERS, FETCHERS = 4, 2  # threads for records and for shards
 MOST_BYTES = 128 << 20  # of records that wait to be read
@@ -194,7 +194,7 @@ class Ahead:
     def _say(self, line: str) -> None:
         if self._open and line not in self._said:
             self._said.add(line)
-            warnings.warn(line, UserWarning, stacklevel=2)
+            warnings.warn(line, UserNotice, stacklevel=2)
 
 
 def _key(asked: Asked) -> tuple:

@@ -37,6 +37,10 @@ class NoRoom(Exception):
         self.disk_full = disk_full
 
 
+class CacheFault(UserError):
+    """The cache is at fault, and not what was to be fetched."""
+
+
 class Cache:
     """The files below `folder`, at most `limit` bytes of disk together."""
 
@@ -52,7 +56,7 @@ class Cache:
         except ValueError:
             limit = -1.0
         if not 0 <= limit < float("inf"):
-            raise UserError(f"{SIZE} is {text!r}; give the size of the cache in GB, such as {DEFAULT_GB}")
+            raise CacheFault(f"{SIZE} is {text!r}; give the size of the cache in GB, such as {DEFAULT_GB}")
         return cls(Path(os.environ.get(FOLDER) or Path.home() / ".cache" / "fastlt").absolute(), int(limit))
 
     def open(self, name: str) -> int | None:
@@ -70,17 +74,15 @@ class Cache:
         return handle
 
     def discard(self, name: str) -> None:
-        """Removes the file, and its folder if that is empty then."""
+        """Removes the file."""
         (self.folder / name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            (self.folder / name).parent.rmdir()
 
     def fill(
         self, name: str, spans: list[Span], write: Callable[[int], None], wait: bool = True, give_up: bool = True
     ) -> bool:
         """Has `write` fill the `spans` of a new file unless it is there; False if another process is about to.
 
-        Then it waits, if told so. Unless `give_up`, other files stay. Raises NoRoom, UserError where nothing can be
+        Then it waits, if told so. Unless `give_up`, other files stay. Raises NoRoom, CacheFault where nothing can be
         written, and what `write` raises; then nothing is left.
         """
         path = self.folder / name
@@ -148,12 +150,10 @@ class Cache:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError:  # of what is fetched
-            raise
         except OSError as error:
             if error.errno in FULL:
                 raise NoRoom(disk_full=True) from error
-            raise UserError(
+            raise CacheFault(
                 f"the cache {self.folder} cannot be written: {error.strerror or error}; name another folder in {FOLDER}"
             ) from error
 

@@ -20,7 +20,7 @@ from fastlt.data import layout, manifest
 from fastlt.data.local_files import most_open_files
 from fastlt.data.remote import transport
 from fastlt.data.remote.ahead import Ahead
-from fastlt.data.remote.cache import FOLDER, SIZE, Cache, NoRoom
+from fastlt.data.remote.cache import FOLDER, SIZE, Cache, CacheFault, NoRoom
 from fastlt.data.remote.held import Held
 from fastlt.data.remote.transport import Range
 from fastlt.errors import UserError
@@ -269,13 +269,16 @@ def fetched(folder: Address, shard: dict) -> Iterator[Path]:
     copy = (
         partial(_copy, address, 0, size) if transport.knows_ranges(address) else partial(_copy_at_once, address, size)
     )
-    with _room_for(address, cache):
-        cache.fill(name, [(0, size)], copy)
-    handle = cache.open(name)
+    handle = None
     try:
+        with _room_for(address, cache):
+            cache.fill(name, [(0, size)], copy)
+        handle = cache.open(name)
         yield (cache.folder / name).parent
     finally:
         cache.discard(name)
+        with contextlib.suppress(OSError):
+            (cache.folder / name).parent.rmdir()
         if handle is not None:
             os.close(handle)
 
@@ -285,10 +288,10 @@ def _room_for(address: Address, cache: Cache) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"{address}: its arrays cannot be held: {error.strerror or error}; free some space") from error
+        raise CacheFault(f"{address}: its arrays cannot be held: {error.strerror or error}; free some space") from error
     except NoRoom as full:
         advice = f"free some space or name another folder in {FOLDER}" if full.disk_full else f"raise {SIZE}"
-        raise UserError(f"the cache {cache.folder} has no room for {address}; {advice}") from None
+        raise CacheFault(f"the cache {cache.folder} has no room for {address}; {advice}") from None
 
 
 def _copy(address: Address, start: int, end: int, handle: int, is_over: Callable[[], bool] = lambda: False) -> str:

@@ -33,11 +33,13 @@ def published(out: Address, fingerprints: dict[str, str], overwrite: bool) -> di
 
     Raises UserError if there is another build and it is not to be overwritten.
     """
+    if overwrite:
+        return None
     found = {split: manifest.read_manifest(out / split) for split in manifest.SPLITS if _has_set(out / split)}
-    if {split: values["fingerprint"] for split, values in found.items()} == fingerprints and not overwrite:
+    if {split: values["fingerprint"] for split, values in found.items()} == fingerprints:
         return found
     strangers = [split for split, values in found.items() if values["fingerprint"] != fingerprints.get(split)]
-    if strangers and not overwrite:
+    if strangers:
         raise UserError(f"{out / strangers[0]} holds another build; choose another address or overwrite it")
     return None
 
@@ -52,6 +54,7 @@ def begin(out: Address, folder: Path) -> None:
 def publish(folder: Path, out: Address, splits: dict[str, dict]) -> None:
     """Uploads the build in `folder` with these manifests, in place of what is there, and removes it here."""
     before = [split for split in manifest.SPLITS if _has_set(out / split)]
+    left = {name for split in before for name in _shards_of(out, split)}
     for split in before:
         if split not in splits or _text(out / split) != (folder / split / manifest.NAME).read_bytes():
             transport.remove(out / split / manifest.NAME)  # it is no whole set any more
@@ -59,8 +62,10 @@ def publish(folder: Path, out: Address, splits: dict[str, dict]) -> None:
     for split, values in splits.items():
         for shard in values["shards"]:
             _upload_shard(folder, out, split, shard, done)
-    for path in folder.glob("*.txt"):
-        transport.upload(str(path), out / path.name)
+    for name in sorted(left - {f"{split}/{shard['file']}" for split in splits for shard in splits[split]["shards"]}):
+        transport.remove(out / name)
+    for name in manifest.LISTS:
+        _upload_list(folder / name, out / name)
     for split in reversed(splits):  # train, without which there is no data set, last
         transport.upload(str(folder / split / manifest.NAME), out / split / manifest.NAME)
     tidy(folder, out)
@@ -83,6 +88,22 @@ def _upload_shard(folder: Path, out: Address, split: str, shard: dict, done: dic
         raise UserError(f"{target} has {there} bytes where {shard['bytes']} were uploaded; run the same command again")
     done[name] = shard["sha256"]
     write_text(folder / UPLOADED, json.dumps(done))
+
+
+def _upload_list(path: Path, target: Address) -> None:
+    """In place of one that an earlier build left."""
+    if path.exists():
+        transport.upload(str(path), target)
+    elif target.exists():
+        transport.remove(target)
+
+
+def _shards_of(out: Address, split: str) -> list[str]:
+    """Of the set that is to be replaced, as far as it can be read."""
+    try:
+        return [f"{split}/{shard['file']}" for shard in manifest.read_manifest(out / split)["shards"]]
+    except UserError:
+        return []
 
 
 def _noted(folder: Path) -> dict[str, str]:

@@ -20,6 +20,7 @@ AT_FIRST = (0.2, 1.0)  # where nothing was read yet, the address is more likely 
 WRONG = 3  # times that wrong bytes may come in place of the same ones
 SILENCE = 60  # seconds without a byte after which a connection counts as dead
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "http": "http", "https": "http"}  # of pyproject.toml
+BUCKETS = ("s3", "s3a", "gs", "gcs")  # have no folders; to make one there is to make a bucket, perhaps by a slip
 
 
 class Range(NamedTuple):
@@ -107,13 +108,14 @@ def upload(local: str, address: Address) -> None:
     filesystem, path = _reached(address)
     for pause in (*PAUSES, None):
         try:
-            filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
+            if address.protocol not in BUCKETS:
+                filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
             filesystem.put_file(local, path)
             return
         except NotImplementedError as error:
             raise UserError(f"{address} cannot be written: {address.protocol} only reads; choose another") from error
         except Exception as error:
-            if pause is None or _is_final(error):
+            if pause is None or _is_final(error) or isinstance(error, FileNotFoundError):
                 raise UserError(
                     f"{address} cannot be written: {_reason(error)}; see to it and run the same command again"
                 ) from error

@@ -2,9 +2,10 @@
 
 import fsspec
 import pytest
-from made_sources import counted
+from made_sources import ListSource, counted
 
 from fastlt.data.build import build
+from fastlt.data.item import Item
 from fastlt.data.remote import publish, transport
 from fastlt.data.remote.publish import aside
 from fastlt.data.shards import ShardSet
@@ -94,8 +95,45 @@ def test_another_build_is_refused_before_any_work_and_replaced_if_asked(there, t
     assert files_there() == before
     built(there, seed=3, overwrite=True)
     built(tmp_path / "here", seed=3)
-    here = files_here(tmp_path / "here")
-    assert {name: data for name, data in files_there().items() if name in here} == here
+    assert files_there() == files_here(tmp_path / "here")
+
+
+def test_nothing_of_a_larger_build_stays_where_a_smaller_one_takes_its_place(there, tmp_path):
+    sources = [ListSource({"train": [*counted([9, 9]).items("train"), *bad]}, classes=2) for bad in ([BROKEN], [])]
+    build(sources[0], there, shard_mb=0.001, workers=1)
+    assert "bad-images.txt" in files_there()
+    for out, overwrite in ((there, True), (tmp_path / "here", False)):
+        build(sources[1], out, shard_mb=0.01, workers=1, overwrite=overwrite)
+    assert files_there() == files_here(tmp_path / "here")
+
+
+BROKEN = Item("broken.png", b"broken", (0,))
+
+
+def test_a_damaged_set_can_be_replaced(there, tmp_path):
+    built(there)
+    with fsspec.open(f"{there}/train/dataset.json", "wb") as file:
+        file.write(b"{}")
+    with pytest.raises(UserError, match="train/dataset.json was not written by"):
+        built(there)
+    built(there, overwrite=True)
+    built(tmp_path / "here")
+    assert files_there() == files_here(tmp_path / "here")
+
+
+def test_while_it_is_uploaded_no_other_build_takes_what_lies_aside(there, tmp_path, monkeypatch):
+    upload = transport.upload
+
+    def slowly(local, address):
+        if address.name == "shard-00001.h5":
+            with pytest.raises(UserError, match="another build writes to"):
+                built(there, seed=3)
+        upload(local, address)
+
+    monkeypatch.setattr(transport, "upload", slowly)
+    built(there)
+    built(tmp_path / "here")
+    assert files_there() == files_here(tmp_path / "here")
 
 
 def test_what_is_left_aside_of_another_build_is_in_nobodys_way(there, tmp_path, monkeypatch):

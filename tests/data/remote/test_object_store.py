@@ -80,6 +80,17 @@ def test_it_is_verified_and_its_absence_named(stored):
         ShardSet("s3://nobodys/set")
 
 
+def test_a_bucket_is_not_made_by_a_slip(store, monkeypatch):
+    import s3fs
+    from made_sources import counted
+
+    from fastlt.data.build import build
+
+    with pytest.raises(UserError, match="s3://buckte/set/train/build.json cannot be written: .*; see to it"):
+        build(counted([4, 4]), "s3://buckte/set", workers=1)
+    assert s3fs.S3FileSystem().ls("", refresh=True) == ["bucket"]
+
+
 def test_it_can_be_cut_anew(stored, whole, tmp_path):
     from fastlt.data.build import build
     from fastlt.data.sources import open_source

@@ -219,6 +219,11 @@ class TestAnHttpServer:
         with pytest.raises(UserError, match=message):
             ShardSet(served[0] + suffix)
 
+    @pytest.mark.parametrize("text", ["http://", "s3:///"])
+    def test_an_address_of_nothing(self, text):
+        with pytest.raises(UserError, match="names no place; give an address such as s3://bucket/set"):
+            ShardSet(text)
+
     def test_a_server_that_refuses(self, served):
         address, faults = served
         faults.status = lambda path, number: 403
@@ -334,6 +339,12 @@ class TestTheCacheOfARun:
         cache.write_text("a file")
         with pytest.raises(UserError, match=r"the cache .* cannot be written: .*; name another folder in FASTLT_CACHE"):
             ShardSet(f"{served[0]}/train")
+
+    def test_a_cache_without_room_is_no_fault_of_the_set(self, served, monkeypatch, cache):
+        monkeypatch.setenv("FASTLT_CACHE_GB", "0")
+        with pytest.raises(UserError, match=r"the cache .* has no room for .*shard-00000.h5; raise FASTLT_CACHE_GB"):
+            verify(f"{served[0]}/val")
+        assert not [*cache.glob("verify-*")]
 
     @pytest.mark.parametrize("text", ["much", "-1", "nan", "inf"])
     def test_a_size_that_is_none(self, served, monkeypatch, text):
