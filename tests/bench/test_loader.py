@@ -19,7 +19,15 @@ def found():
     with pytest.MonkeyPatch.context() as small:
         small.setattr("fastlt.bench.photos.COUNT", 24)
         small.setattr("fastlt.bench.raw.COUNT", 48)
-        few = {"BATCH": 8, "BATCHES": 2, "OTHER_BATCHES": (4,), "LARGER": {(300, 400): 16}, "ROUNDS": 2, "REST": 0.0}
+        few = {
+            "BATCH": 8,
+            "BATCHES": 2,
+            "SMALL_BATCHES": 3,
+            "OTHER_BATCHES": (4,),
+            "LARGER": {(300, 400): 16},
+            "ROUNDS": 2,
+            "REST": 0.0,
+        }
         for name, value in few.items():
             small.setattr(loader, name, value)
         for name, value in {"SIZE": (300, 400), "COUNT": 16, "BATCH": 8}.items():

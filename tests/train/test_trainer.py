@@ -214,7 +214,7 @@ def test_accumulated_parts_make_the_gradient_of_the_whole_batch(digits, tmp_path
 def test_class_balanced_training_beats_uniform_on_the_rarest_classes(digits, tmp_path):
     found = {}
     for sampling in ("uniform", "class_balanced"):
-        config = config_of(digits, "train.steps=60", f"method.stream.sampling={sampling}", "schedule.warmup=0.5")
+        config = config_of(digits, "train.steps=100", f"method.stream.sampling={sampling}", "schedule.warmup=0.5")
         folder, _ = run(tmp_path / sampling, config)
         found[sampling] = Trained.load(folder, ALONE, "last").measure("test")
     assert found["class_balanced"]["tail3"] > found["uniform"]["tail3"]
