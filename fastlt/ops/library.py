@@ -20,6 +20,7 @@ from fastlt.ops.registration import register
 
 LIBRARY = Path(__file__).resolve().parents[1] / "_native.so"
 NAMESPACE = "fastlt"
+NEWEST = "read_parts"  # the operator that older libraries lack
 INSTRUCTION_SETS = ("baseline", "AVX2", "AVX-512")
 
 _REINSTALL = "reinstall fastlt where there is a C++ compiler"
@@ -112,6 +113,8 @@ def _failure() -> str | None:
         torch.ops.load_library(LIBRARY)
     except (OSError, RuntimeError) as error:
         return f"{LIBRARY.name} does not load ({str(error).splitlines()[0]}); {_REINSTALL}"
+    if not hasattr(torch.ops.fastlt, NEWEST):
+        return f"{LIBRARY.name} was compiled for an older fastlt, without {NEWEST}; {_REINSTALL}"
     return None
 
 

@@ -65,6 +65,13 @@ def test_a_library_that_does_not_load_is_explained(fresh, tmp_path):
     assert "does not load" in library.description()
 
 
+def test_a_library_of_an_older_fastlt_is_not_used(native, fresh):
+    fresh.setattr(library, "NEWEST", "an_operator_of_tomorrow")
+    with pytest.warns(UserWarning, match="compiled for an older fastlt, without an_operator_of_tomorrow; reinstall"):
+        assert torch.equal(ops.lsep(X, TARGETS), reference.lsep(X, TARGETS))
+    assert library.namespace() is None
+
+
 def test_tensors_on_a_device_without_kernels_are_served_by_the_references(native, fresh):
     fresh.setattr(library, "_holds_kernels", lambda key: key == "CPU")
     with pytest.warns(UserWarning, match="losses of cuda tensors run in plain PyTorch") as all_:
