@@ -30,6 +30,16 @@ def test_eager_forms_compute_what_the_operators_do(subject):
             assert off.double().mean() <= few, f"{name}: {off.sum()} of {off.numel()} differ"
 
 
+def test_in_bfloat16_the_operator_is_the_eager_form_of_float32_in_every_entry():
+    torch.manual_seed(0)
+    half = losses._asymmetric(16, 600, torch.bfloat16)
+    torch.manual_seed(0)
+    full = losses._asymmetric(16, 600)
+    full.leaves[0].data.copy_(half.leaves[0])
+    for own, exact in zip(value_and_gradients(half, half.ours), value_and_gradients(full, full.eager), strict=True):
+        torch.testing.assert_close(own, exact, rtol=5e-3, atol=1e-5)
+
+
 def test_a_case_has_every_figure():
     found = losses.measure(SUBJECTS[0], compiled=False)
     assert found.keys() >= FIGURES
