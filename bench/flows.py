@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
+from fastlt.bench.runs import device
 
 from fastlt.batch import StreamSpec
 from fastlt.config import DataConfig, PipelineConfig
@@ -29,7 +30,3 @@ def counted(flow: Iterator) -> Iterator[int]:
             images.to(place, non_blocking=True)
             torch.cuda.synchronize(place)
         yield len(images)
-
-
-def device() -> torch.device:
-    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")

@@ -17,11 +17,12 @@ import numpy as np
 from fastlt.bench import page_cache, peers, treated
 from fastlt.bench.affinity import bound_to
 from fastlt.bench.baseline import Pictures
-from fastlt.bench.flows import counted, device, our_flow
+from fastlt.bench.flows import counted, our_flow
 from fastlt.bench.machine import usable_cores
 from fastlt.bench.peers import Setting
 from fastlt.bench.photos import photo_set
 from fastlt.bench.raw import raw_set
+from fastlt.bench.runs import device
 from fastlt.bench.timing import case, flows_in_turn
 
 from fastlt import augment

@@ -43,7 +43,7 @@ def cases(data: Path | None) -> list[dict]:
 
 def subjects(shrink: int = 1) -> list[Subject]:
     """All that is timed, the same numbers every time; `shrink` divides every shape, for tests."""
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     rows = 256 // shrink
     found = []
     for classes in (9605 // shrink, 1000 // shrink, 80):
