@@ -77,21 +77,25 @@ struct Term {
   V loss, slope;
 };
 
+// The term with a margin, where the two sigmoids of t are known.
+template <class V, class Positive, class Unknown, class R>
+FASTLT_INLINE Term<V> margin_term(V t, SigmoidPair<V> p, Positive positive, Unknown unknown,
+                                  const SigmoidSettings<R>& s) {
+  const auto on = exceeds(p.q, V(s.margin));
+  // Positives have no margin: -log(right) = softplus(t) comes from the larger of the two sigmoids.
+  const V right = pick(positive, V(R(1)), pick(on, p.u + V(s.margin), V(R(1))));
+  const V wrong = pick(positive, p.q, keep(on, p.q - V(s.margin)));
+  const LogInverse<V> log = minus_log_and_inverse(pick(positive, p.near, right), pick(positive, p.far, wrong), right);
+  const V minus_log = log.minus_log + keep(positive & (t > V(R(0))), t);
+  const V slope = pick(positive, p.q, keep(on, p.q * p.u * log.inverse));
+  const Focus<V> f = focus_of_kind(wrong, positive, unknown, s);
+  if (s.detach_focus) return {f.factor * minus_log, f.factor * slope};
+  return {f.factor * minus_log, f.factor * slope + keep(on | positive, f.slope * p.q * p.u * minus_log)};
+}
+
 template <Form FORM, class V, class Positive, class Unknown, class R>
 FASTLT_INLINE Term<V> sigmoid_term(V t, Positive positive, Unknown unknown, const SigmoidSettings<R>& s) {
-  if constexpr (FORM == MARGIN) {
-    const SigmoidPair<V> p = sigmoid_pair(t);
-    const auto on = exceeds(p.q, V(s.margin));
-    // Positives have no margin: -log(right) = softplus(t) comes from the larger of the two sigmoids.
-    const V right = pick(positive, V(R(1)), pick(on, p.u + V(s.margin), V(R(1))));
-    const V wrong = pick(positive, p.q, keep(on, p.q - V(s.margin)));
-    const LogInverse<V> log = minus_log_and_inverse(pick(positive, p.near, right), pick(positive, p.far, wrong), right);
-    const V minus_log = log.minus_log + keep(positive & (t > V(R(0))), t);
-    const V slope = pick(positive, p.q, keep(on, p.q * p.u * log.inverse));
-    const Focus<V> f = focus_of_kind(wrong, positive, unknown, s);
-    if (s.detach_focus) return {f.factor * minus_log, f.factor * slope};
-    return {f.factor * minus_log, f.factor * slope + keep(on | positive, f.slope * p.q * p.u * minus_log)};
-  }
+  if constexpr (FORM == MARGIN) return margin_term(t, sigmoid_pair(t), positive, unknown, s);
   const Sigmoid<V> p = sigmoid_softplus(t);
   if constexpr (FORM == PLAIN) return {p.softplus, p.q};
   const Focus<V> f = focus_of_kind(p.q, positive, unknown, s);

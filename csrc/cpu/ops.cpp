@@ -55,7 +55,7 @@ Storage storage_of(ScalarType type) {
 // ---- splitting and adding up
 
 // Below this a thread costs more than it saves: entries with a formula each, and entries that are copied or added.
-constexpr int64_t ENTRIES_A_THREAD = 1 << 13, COPIES_A_THREAD = 1 << 15, ROWS_A_BLOCK = 64;
+constexpr int64_t ENTRIES_A_THREAD = 1 << 13, COPIES_A_THREAD = 1 << 15, ROWS_A_BLOCK = 64, PARTS = 32;
 
 // Values that begin with a cache line and are not set: whoever works on them first does that, on its own thread.
 template <class R>
@@ -71,10 +71,20 @@ class Buffer {
   R* values_;
 };
 
+// Calls with parts of 0..count, at most `part` each; a thread that is done takes the next, as cores are not equally fast.
+template <class F>
+void over_parts(int64_t count, int64_t part, const F& call) {
+  std::atomic<int64_t> next{0};
+  torch::stable::parallel_for(0, count, part, [&](int64_t, int64_t) {
+    for (int64_t begin; (begin = next.fetch_add(part, std::memory_order_relaxed)) < count;)
+      call(begin, std::min(begin + part, count));
+  });
+}
+
 template <class F>
 void over_rows(int64_t rows, int64_t columns, const F& call, int64_t entries_a_thread = ENTRIES_A_THREAD) {
-  const int64_t grain = std::max<int64_t>(1, entries_a_thread / std::max<int64_t>(columns, 1));
-  torch::stable::parallel_for(0, rows, grain, call);
+  const int64_t least = std::max<int64_t>(1, entries_a_thread / std::max<int64_t>(columns, 1));
+  over_parts(rows, std::max(least, rows / PARTS), call);
 }
 
 Scaling scaling_of(const std::optional<Tensor>& upstream, double factor) {
@@ -171,7 +181,7 @@ SigmoidResult run_sigmoid(const SigmoidCall& call, const std::optional<Tensor>& 
     const int64_t blocks = (call.rows + ROWS_A_BLOCK - 1) / ROWS_A_BLOCK;
     const int64_t size = COMPENSATION_VECTORS * padded(call.classes);
     const Buffer<R> sums(blocks * size);
-    torch::stable::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
+    over_parts(blocks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t b = begin; b < end; ++b) {
         R* own = sums.data() + b * size;
         std::fill_n(own, size, R(0));

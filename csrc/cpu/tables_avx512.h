@@ -38,6 +38,10 @@ FASTLT_INLINE Floats scaled(Floats value, Floats exponent) {
   FASTLT_EACH(Floats, (Lanes)_mm512_scalef_ps((__m512)value.part[j], (__m512)exponent.part[j]))
 }
 FASTLT_INLINE Floats floor_of_log2(Floats x) { FASTLT_EACH(Floats, (Lanes)_mm512_getexp_ps((__m512)x.part[j])) }
+// where ? x - y z : 0
+FASTLT_INLINE Floats keep_less_product(Mask where, Floats x, Floats y, float z) {
+  FASTLT_EACH(Floats, (Lanes)_mm512_maskz_fnmadd_ps(where.part[j], (__m512)y.part[j], _mm512_set1_ps(z), (__m512)x.part[j]))
+}
 // x * 2^k within [0.75, 1.5)
 FASTLT_INLINE Floats mantissa(Floats x) {
   FASTLT_EACH(Floats, (Lanes)_mm512_getmant_ps((__m512)x.part[j], _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src))
@@ -45,6 +49,8 @@ FASTLT_INLINE Floats mantissa(Floats x) {
 FASTLT_INLINE Floats smaller(Floats x, Floats y) {
   FASTLT_EACH(Floats, (Lanes)_mm512_min_ps((__m512)x.part[j], (__m512)y.part[j]))
 }
+
+FASTLT_INLINE Floats minus_absolute(Floats x) { return as_floats(as_ints(x) | (int32_t)0x80000000); }
 
 // e^x where its result is a normal number. x = n / 16 log 2 + r: log 2 as a float is good to 2.8e-9 of itself, so the
 // result to that times x. Adding 1.5 * 2^19 rounds to n / 16 and leaves n in the last bits.
@@ -61,7 +67,7 @@ FASTLT_INLINE Floats exponential(Floats x) { return keep(~(x < -87.3f), exponent
 FASTLT_INLINE Floats minus_log_near_one(Floats s) { return ((s * 0.25026215f + 0.33351756f) * s + 0.5f) * (s * s) + s; }
 
 FASTLT_INLINE Sigmoid<Floats> sigmoid_softplus(Floats t) {
-  const Floats e = exponential(-absolute(t)), near = 1.f / (1.f + e), far = e * near;
+  const Floats e = exponential(minus_absolute(t)), near = 1.f / (1.f + e), far = e * near;
   const Ints at = as_ints(e * 15.f + 12582912.f);
   const Floats c = look_up(INVERSES_TO_TWO, at);  // log(1 + e) = -log c - log(1 - s), s = 1 - (1 + e) c
   const Floats log_one_plus = look_up(LOGS_TO_TWO, at) - minus_log_near_one((1.f - c) - e * c);
@@ -79,7 +85,7 @@ FASTLT_INLINE LogInverse<Floats> minus_log_and_inverse(Floats v, Floats c, Float
   const Mask away = v < 0.96875f;
   const Ints at = as_ints(v) >> 19;
   const Floats s = pick(away, 1.f - mantissa(v) * look_up(INVERSES, at), c);
-  const Floats table = keep(away, look_up(LOGS, at) - floor_of_log2(v) * 0.693147182f);
+  const Floats table = keep_less_product(away, look_up(LOGS, at), floor_of_log2(v), 0.693147182f);
   return {table + minus_log_near_one(s), 1.f / divisor};
 }
 
