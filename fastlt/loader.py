@@ -19,12 +19,13 @@ import torch
 import fastlt.ops.records  # noqa: F401  by which fastlt.data.records reads
 from fastlt import dali, one_pass, streams
 from fastlt.batch import Batch, StreamSpec
+from fastlt.bundle import Bundle, by_graph
 from fastlt.config import DataConfig, PipelineConfig
-from fastlt.data.records import RecordBatch, joined
+from fastlt.data.records import RecordBatch, taken
 from fastlt.errors import UserError
-from fastlt.part import Part, Rows
+from fastlt.part import Part
 from fastlt.prefetch import Fed, Feed, Prepared, Window
-from fastlt.replacement import Replacement, Shown
+from fastlt.replacement import Replacement
 
 MOST_STEPS, MOST_POSITIONS = 128, 32_768  # that a remote set is told of ahead
 
@@ -57,7 +58,7 @@ class Placement:
 class Loader:
     """An endless iterator of `Batch` from step 0 or where `seek` says; a context manager that leaves no thread behind.
 
-    Streams and views that share a graph are concatenated into one batch of it and split as views of its output.
+    Streams of one pipeline share a graph: they are one batch of it, which is split as views of its output.
     """
 
     def __init__(
@@ -75,12 +76,12 @@ class Loader:
         self.parts = [Part(name, spec, pipeline, records, members, batch, seed) for name, spec in specs.items()]
         for part in self.parts:
             _check_batch(part, self.place.ranks)
-        self.graphs = _by_graph(self.parts)
+        self.bundles = by_graph(self.parts, self.place.rank, self.place.ranks)  # one a graph
         in_order = all(spec.stream.sampling == "sequential" for spec in specs.values())  # evaluation: any stands in
         self.replacement = Replacement(records, members, data.max_bad_images, within_class=not in_order)
         self.step = 0
         self._running: list[dali.Graph | one_pass.OnePass] = []
-        self._window: Window[Prepared] | None = None
+        self._window: Window[list[Prepared]] | None = None
         self._ahead: Window[list[torch.Tensor]] | None = None  # on the CPU
 
     def epoch_length(self, name: str) -> int:
@@ -118,7 +119,7 @@ class Loader:
             except RuntimeError as error:
                 self._set_aside_bad_images(error)
         prepared = self._window.get(self.step)
-        self.replacement.count(prepared.bad)
+        self.replacement.count(set().union(*(rows.bad for rows in prepared)))
         batch = self._assemble(prepared, outputs)
         self.step += 1
         for window in filter(None, (self._ahead, self._window)):
@@ -149,10 +150,10 @@ class Loader:
         on_cpu = self.place.device.type == "cpu"
         held = 3 * prefetch if on_cpu else prefetch  # batches that are ready, in the operator's way, and in DALI's
         self._window = Window(self._prepare, first, depth=held + 2, name="fastlt-loader")
-        threads = max(1, (self.data.threads or _own_cores()) // len(self.graphs))
-        for number, (config, parts) in enumerate(self.graphs):
+        threads = max(1, (self.data.threads or _own_cores()) // len(self.bundles))
+        for number, bundle in enumerate(self.bundles):
             feed = Feed(self._window, number, first)
-            self._running.append(self._graph(config, self._rows(parts), threads, feed))
+            self._running.append(self._graph(bundle.pipeline, len(bundle.views), threads, feed))
         if on_cpu:
             self._ahead = Window(self._run, first, depth=prefetch, name="fastlt-pictures")
 
@@ -167,54 +168,41 @@ class Loader:
         """The pictures of the next step, of each graph [rows, size, size, 3]; `step` says which that is."""
         return [graph.run(*self._cuda_stream()) for graph in self._running]
 
-    def _rows(self, parts: list[Part]) -> int:
-        return sum(len(part.view_keys) * part.batch // self.place.ranks for part in parts)
-
-    def _prepare(self, step: int) -> Prepared:
+    def _prepare(self, step: int) -> list[Prepared]:
         if self.records.is_remote:
             self._announce(step)
-        found = {part.name: self._shown(part, step) for part in self.parts}
-        inputs = [_inputs([found[part.name] for part in parts]) for _, parts in self.graphs]
-        position = {name: rows.position for name, (rows, _) in found.items()}
-        index = {name: shown.index for name, (_, shown) in found.items()}
-        return Prepared(inputs, position, index, set().union(*(shown.bad for _, shown in found.values())))
+        return [self._prepared(bundle, step) for bundle in self.bundles]
 
-    def _shown(self, part: Part, step: int) -> tuple[Rows, Shown]:
-        """What a part holds, with what is drawn for the images that are shown in the end."""
-        rows = part.rows(step, self.place.rank, self.place.ranks)
-        shown = self.replacement(rows.wanted, partial(self._decodes, part, int(rows.position[0])))
-        if shown.index is not rows.wanted:
-            rows = rows._replace(drawn=part.draw(rows.position, shown.index))
-        return rows, shown
+    def _prepared(self, bundle: Bundle, step: int) -> Prepared:
+        """What a graph is fed, with what is drawn for the images that are shown in the end."""
+        rows = bundle.rows(step)
+        shown = self.replacement(rows.wanted, partial(self._decodes, bundle, rows.position))
+        drawn = rows.drawn if shown.index is rows.wanted else bundle.draw(rows.position, shown.index)
+        fed = Fed(taken(shown.pictures, bundle.views) if bundle.has_views else shown.pictures, drawn)
+        return Prepared(fed, rows.position, shown.index, shown.bad)
 
     def _announce(self, step: int) -> None:
         """Tells the records what will be read of them from `step` on."""
         ahead = max(1, min(MOST_STEPS, MOST_POSITIONS // max(part.batch for part in self.parts)))
         for later in range(self._announced, step + ahead):
-            for part in self.parts:
-                self.records.expect(part.wanted(later, self.place.rank, self.place.ranks))
+            for bundle in self.bundles:
+                self.records.expect(bundle.wanted(later))
         self._announced = max(self._announced, step + ahead)
 
-    def _decodes(self, part: Part, start: int, row: int, image: int, record) -> bool:
-        """Whether an image can be shown in row `row` of a stream's part from position `start` on, in every view."""
-        views = part.draw(np.array([start + row]), np.array([image]))
+    def _decodes(self, bundle: Bundle, position: np.ndarray, row: int, image: int, record) -> bool:
+        """Whether an image can be shown in row `row` of a bundle at these positions, in every view."""
+        views = bundle.draw_at(row, int(position[row]), image)
         windows = [np.concatenate([view[name] for view in views]) for name in ("window_start", "window_shape")]
         return not dali.undecoded([record] * len(views), *windows, *self._dali_device())
 
-    def _assemble(self, prepared: Prepared, outputs: list[torch.Tensor]) -> Batch:
-        images = {}
-        for (_, parts), output in zip(self.graphs, outputs, strict=True):
-            pixels = output.permute(0, 3, 1, 2)  # channels-last memory, no copy
-            sizes = [len(part.view_keys) * part.batch // self.place.ranks for part in parts]
-            for part, rows in zip(parts, pixels.split(sizes), strict=True):
-                images[part.name] = rows if part.spec.views == 1 else rows.unflatten(0, (part.spec.views, -1))
-        labels = {name: self._to_device(self.records.labels(index)) for name, index in prepared.index.items()}
-        return Batch(
-            images=images,
-            labels=labels,
-            position={name: torch.from_numpy(rows) for name, rows in prepared.position.items()},
-            index={name: torch.from_numpy(rows) for name, rows in prepared.index.items()},
-        )
+    def _assemble(self, prepared: list[Prepared], outputs: list[torch.Tensor]) -> Batch:
+        batch = Batch({}, {}, {}, {})
+        for bundle, rows, output in zip(self.bundles, prepared, outputs, strict=True):
+            batch.images |= bundle.views_by_stream(output.permute(0, 3, 1, 2))  # channels-last memory, no copy
+            batch.labels |= bundle.by_stream(self._to_device(self.records.labels(rows.index)))
+            batch.position |= bundle.by_stream(torch.from_numpy(rows.position))
+            batch.index |= bundle.by_stream(torch.from_numpy(rows.index))
+        return batch
 
     def _to_device(self, array: np.ndarray) -> torch.Tensor:
         tensor = torch.from_numpy(array)
@@ -236,10 +224,10 @@ class Loader:
         self.close()
         found = set()
         if self.records.encoding != "raw":
-            for (_, parts), fed in zip(self.graphs, prepared.inputs, strict=True):
-                index = np.concatenate([np.tile(prepared.index[part.name], len(part.view_keys)) for part in parts])
-                windows = fed.drawn["window_start"], fed.drawn["window_shape"]
-                found |= set(index[dali.undecoded(fed.pictures, *windows, *self._dali_device())].tolist())
+            for bundle, rows in zip(self.bundles, prepared, strict=True):
+                windows = rows.fed.drawn["window_start"], rows.fed.drawn["window_shape"]
+                refused = dali.undecoded(rows.fed.pictures, *windows, *self._dali_device())
+                found |= set(rows.index[bundle.views[refused]].tolist())
         if not self.replacement.doubt(found):
             raise UserError(f"loading step {self.step} failed: {str(error).strip().splitlines()[0]}") from error
 
@@ -248,26 +236,6 @@ def _own_cores() -> int:
     """Cores of this process, shared with the other ranks on the machine; more than 16 threads decode no faster."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 16))
-
-
-def _inputs(found: list[tuple[Rows, Shown]]) -> Fed:
-    """The views of each stream one after the other."""
-    pictures = [shown.pictures for rows, shown in found for _ in rows.drawn]
-    drawn = [view for rows, _ in found for view in rows.drawn]
-    if len(drawn) == 1:
-        return Fed(pictures[0], drawn[0])
-    return Fed(joined(pictures), {name: np.concatenate([view[name] for view in drawn]) for name in drawn[0]})
-
-
-def _by_graph(parts: list[Part]) -> list[tuple[PipelineConfig, list[Part]]]:
-    graphs: list[tuple[PipelineConfig, list[Part]]] = []
-    for part in parts:
-        found = next((members for known, members in graphs if known == part.pipeline), None)
-        if found is None:
-            graphs.append((part.pipeline, [part]))
-        else:
-            found.append(part)
-    return graphs
 
 
 def _check_batch(part: Part, ranks: int) -> None:

@@ -24,14 +24,15 @@ class Fed:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The host side of one step: for each graph what it is fed, and for each stream what it shows.
+    """The host side of one step of a graph: what it is fed, and of the n rows of its streams where they stand and what
+    they show.
 
     `bad`: the images that should have been shown in it and could not.
     """
 
-    inputs: list[Fed]
-    position: dict[str, np.ndarray]
-    index: dict[str, np.ndarray]
+    fed: Fed
+    position: np.ndarray
+    index: np.ndarray
     bad: set[int]
 
 
@@ -91,8 +92,8 @@ class Window(Generic[T]):
 class Feed:
     """What a graph calls for the inputs of its batches, which it counts from 0."""
 
-    def __init__(self, window: Window[Prepared], graph: int, start: int) -> None:
+    def __init__(self, window: Window[list[Prepared]], graph: int, start: int) -> None:
         self.window, self.graph, self.start = window, graph, start
 
     def __call__(self, iteration: int) -> Fed:
-        return self.window.get(self.start + iteration).inputs[self.graph]
+        return self.window.get(self.start + iteration)[self.graph].fed

@@ -190,6 +190,22 @@ class TestRawPicturesOfOneSize:
             both = [part[step].images["uniform"] for part in parts]
             assert torch.equal(torch.cat(both), whole[step].images["uniform"])
 
+    def test_streams_of_one_pipeline_are_read_by_one_call_and_are_those_of_a_loader_each(self, raw, monkeypatch):
+        specs = {name: SPECS[name] for name in ("uniform", "balanced")}
+        alone = {}
+        for name, spec in specs.items():
+            with loader_of(raw, {name: spec}) as loader:
+                alone[name] = steps(loader, 2, first=9)
+        asked, read = [], raw.read
+        monkeypatch.setattr(raw, "read", lambda indices: asked.append(len(indices)) or read(indices))
+        with loader_of(raw, specs) as loader:
+            together = steps(loader, 2, first=9)
+        assert set(asked) == {2 * BATCH}
+        for name, own in alone.items():
+            for one, both in zip(own, together, strict=True):
+                for field in ("images", "labels", "position", "index"):
+                    assert torch.equal(getattr(both, field)[name], getattr(one, field)[name])
+
     def test_a_policy_comes_to_the_same(self, raw):
         specs = {"uniform": StreamSpec(pipeline=PipelineConfig(name="crop_flip", size=32, rand_augment={}))}
         with loader_of(raw, specs) as together, loader_of(self.InLists(raw), specs) as alone:
@@ -228,6 +244,21 @@ def test_pictures_that_do_not_decode_are_replaced_by_others_of_their_class(recor
     assert torch.equal(mended.images["main"][same], shown.images["main"][same])
     assert torch.equal(mended.labels["main"], shown.labels["main"])
     assert not set(mended.index["main"].tolist()) & set(broken)
+
+
+def test_in_several_streams_they_are_replaced_as_in_each_alone(records):
+    damaged, bad = Damaged(records, range(0, len(records), 9)), set()
+    specs = {name: SPECS[name] for name in ("uniform", "balanced")}
+    with loader_of(damaged, specs) as loader:
+        together = steps(loader, 3)
+        found = loader.bad_images
+    for name, spec in specs.items():
+        with loader_of(damaged, {name: spec}) as loader:
+            for both, own in zip(together, steps(loader, 3), strict=True):
+                assert torch.equal(both.index[name], own.index[name])
+                assert torch.equal(both.images[name], own.images[name])
+            bad |= loader.bad_images
+    assert found == bad
 
 
 def test_the_list_of_bad_pictures_is_all_that_resuming_needs(records):

@@ -22,13 +22,9 @@ def split(data: np.ndarray, size: np.ndarray) -> list[np.ndarray]:
     return [data[begin:end] for begin, end in pairwise([0, *np.cumsum(size).tolist()])]
 
 
-def joined(parts: list[RecordBatch]) -> RecordBatch:
-    """All records, one part after the other; one array if all are alike."""
-    if len(parts) == 1:
-        return parts[0]
-    if all(isinstance(part, np.ndarray) for part in parts) and len({part.shape[1:] for part in parts}) == 1:
-        return np.concatenate(parts)
-    return [record for part in parts for record in part]
+def taken(records: RecordBatch, rows: np.ndarray) -> RecordBatch:
+    """The records of int64 [m] rows; one array of one array."""
+    return records[rows] if isinstance(records, np.ndarray) else [records[row] for row in rows.tolist()]
 
 
 def read_parts(to: np.ndarray, files: list[int], start: np.ndarray, size: np.ndarray) -> int:

@@ -20,7 +20,7 @@ def found():
 
 def test_every_way_has_a_rate_for_each_size_beside_the_limit(found):
     ways = [case["name"] for case in found if "limit" in case]
-    assert ways == ["fed", "checked", "lists"] * len(feeding.SIZES)
+    assert ways == ["fed", "checked", "lists", "ready"] * len(feeding.SIZES)
     assert all(case["records_per_second"] > 0 for case in found if "limit" in case)
 
 

@@ -72,12 +72,11 @@ def test_a_shard_that_became_shorter_is_said(folder):
             shards.read(np.arange(COUNT))
 
 
-def test_parts_are_joined_into_one_array_only_where_they_are_alike(images):
-    one = records.joined([images[:3], images[3:5]])
-    assert isinstance(one, np.ndarray) and np.array_equal(one, images[:5])
-    several = records.joined([images[:2], [images[2]], images[3:4, :4]])
-    assert [len(picture) for picture in several] == [6, 6, 6, 4]
-    assert records.joined([images]) is images
+def test_rows_taken_of_one_array_are_one_array(images):
+    rows = np.array([2, 0, 2])
+    assert np.array_equal(records.taken(images, rows), images[rows])
+    several = records.taken([images[0], images[1, :4], images[2]], rows)
+    assert [len(picture) for picture in several] == [6, 6, 6] and several[0] is several[2]
 
 
 def test_records_are_split_where_they_end():
