@@ -100,6 +100,16 @@ PRESETS: dict[str, tuple[Part, ...]] = {
             "equal figures say that both are implemented alike, and are no second proof.",
         ),
         Part(
+            "cifar10-lt-100-longer",
+            "CIFAR-10-LT at imbalance 100, twice as long",
+            "reproduction/cifar10_lt_longer",
+            "cifar10-lt-100",
+            "top1",
+            "balanced softmax",
+            (("DiVE", "balanced softmax"), ("balanced softmax", "class-balanced sampling")),
+            virtual_examples=("balanced softmax", "DiVE"),
+        ),
+        Part(
             "corel5k",
             "Corel-5k",
             "reproduction/corel5k",
