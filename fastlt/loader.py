@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import fastlt.ops.records  # noqa: F401  by which fastlt.data.records reads
-from fastlt import dali, one_pass, streams
+from fastlt import dali, one_pass, resident, streams
 from fastlt.batch import Batch, StreamSpec
 from fastlt.bundle import Bundle, by_graph
 from fastlt.config import DataConfig, PipelineConfig
@@ -28,6 +28,7 @@ from fastlt.prefetch import Fed, Feed, Prepared, Window
 from fastlt.replacement import Replacement
 
 MOST_STEPS, MOST_POSITIONS = 128, 32_768  # that a remote set is told of ahead
+Graph = dali.Graph | one_pass.OnePass | resident.Graph  # what makes the pictures of a bundle
 
 
 class Records(Protocol):
@@ -78,9 +79,11 @@ class Loader:
             _check_batch(part, self.place.ranks)
         self.bundles = by_graph(self.parts, self.place.rank, self.place.ranks)  # one a graph
         in_order = all(spec.stream.sampling == "sequential" for spec in specs.values())  # evaluation: any stands in
-        self.replacement = Replacement(records, members, data.max_bad_images, within_class=not in_order)
+        self.held = None if in_order else self._held()
+        shown = records if self.held is None else resident.Numbers(records)
+        self.replacement = Replacement(shown, members, data.max_bad_images, within_class=not in_order)
         self.step = 0
-        self._running: list[dali.Graph | one_pass.OnePass] = []
+        self._running: list[Graph] = []
         self._window: Window[list[Prepared]] | None = None
         self._ahead: Window[list[torch.Tensor]] | None = None  # on the CPU
 
@@ -157,9 +160,18 @@ class Loader:
         if on_cpu:
             self._ahead = Window(self._run, first, depth=prefetch, name="fastlt-pictures")
 
-    def _graph(self, config: PipelineConfig, batch: int, threads: int, feed: Feed) -> dali.Graph | one_pass.OnePass:
+    def _held(self) -> torch.Tensor | None:
+        """The pictures, where they are few and small enough to stay on the GPU."""
+        device = self.place.device
+        if device.type != "cuda":
+            return None
+        return resident.held(self.records, [b.pipeline for b in self.bundles], device, resident.room(device))
+
+    def _graph(self, config: PipelineConfig, batch: int, threads: int, feed: Feed) -> Graph:
         encoding, prefetch, half = self.records.encoding, self.data.prefetch, self.place.half
         device, device_id = self._dali_device()
+        if self.held is not None:
+            return resident.Graph(config, self.held, feed, half)
         if device == "cpu" and one_pass.serves(config):
             return one_pass.OnePass(config, batch, encoding, threads, prefetch, feed, half)
         return dali.Graph(config, batch, encoding, device, device_id, threads, prefetch, feed, half)

@@ -46,10 +46,7 @@ class OnePass:
         half: bool = False,
     ) -> None:
         self.config, self.source = config, source
-        self._normalised = {
-            "scale": [1 / (255 * std) for std in config.std],
-            "shift": [-mean / std for mean, std in zip(config.mean, config.std, strict=True)],
-        }
+        self._normalised = normalisation(config)
         self._iteration = 0
         self._decoder = dali.decoder(batch, threads, prefetch, source) if encoding == "encoded" else None
         shape = (batch, config.size, config.size, 3)
@@ -66,7 +63,7 @@ class OnePass:
         batch = self._batches.take()
         if self._policy is None:
             pictures, windows = self._pictures(fed)
-            self._show(batch, pictures, windows, _placing(fed.drawn) | _finishing(fed.drawn), **self._normalised)
+            self._show(batch, pictures, windows, steps(fed.drawn), **self._normalised)
         else:
             squares = dali.to_torch(self._policy.run()[0])
             windows = np.tile(np.array([0, 0, self.config.size, self.config.size], np.int32), (len(squares), 1))
@@ -125,6 +122,19 @@ class Memory:
         lease = array.view()  # torch holds it as long as there is a view of the tensor
         weakref.finalize(lease, self._free.append, array).atexit = False
         return torch.from_numpy(lease)
+
+
+def normalisation(config: PipelineConfig) -> dict[str, list[float]]:
+    """`scale` and `shift` of each channel, of pixels in 0..255."""
+    return {
+        "scale": [1 / (255 * std) for std in config.std],
+        "shift": [-mean / std for mean, std in zip(config.mean, config.std, strict=True)],
+    }
+
+
+def steps(drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray | None]:
+    """All that happens to the pictures of a recipe without a policy after resizing, by the operator's names."""
+    return _placing(drawn) | _finishing(drawn)
 
 
 def _placing(drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray | None]:

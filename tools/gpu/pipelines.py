@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import torch
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
-from fastlt import augment, dali, one_pass
+from fastlt import augment, dali, one_pass, resident
 from fastlt.config import PipelineConfig
 from fastlt.prefetch import Fed
 
@@ -39,22 +40,37 @@ def run(part: Part) -> None:
             part.attempt(
                 f"{name}, {encoding}", lambda n=name, c=config, e=encoding: rows.append(_compared(part, n, c, e))
             )
+    for name in ("crop_flip", "squash"):
+        part.attempt(f"{name}, held", lambda n=name: rows.append(_held(part, n)))
     over = [row for row in rows if row["mean"] > row["bound"]]
     part.failures += [f"{row['recipe']}, {row['pictures']}: mean difference {row['mean']} levels" for row in over]
 
 
 def _compared(part: Part, name: str, config: PipelineConfig, encoding: str) -> dict:
     pictures = _pictures()
-    device = "gpu" if part.on_gpu else "cpu"
-    found, wanted = (_levels(config, pictures, encoding, device) for device in (device, "cpu"))
-    difference = np.abs(found - wanted).mean((1, 2, 3)), np.abs(found - wanted)
+    found, wanted = (_levels(config, pictures, encoding, d) for d in ("gpu" if part.on_gpu else "cpu", "cpu"))
+    return _row(name, config, encoding, found, wanted)
+
+
+def _held(part: Part, name: str) -> dict:
+    """Pictures that stay on the device, against the CPU's."""
+    config = PipelineConfig(name=name, size=32, **OPTIONS)
+    pictures = [_small(Image.fromarray(picture)) for picture in _pictures()]
+    held = torch.from_numpy(np.stack(pictures)).to("cuda" if part.on_gpu else "cpu")
+    fed = Fed(np.arange(len(pictures)), _drawn(config, pictures))
+    found = _in_levels(config, resident.Graph(config, held, lambda iteration: fed).run())
+    return _row(f"{name}, held", config, "raw", found, _levels(config, pictures, "raw", "cpu"))
+
+
+def _row(name: str, config: PipelineConfig, encoding: str, found: np.ndarray, wanted: np.ndarray) -> dict:
+    difference = np.abs(found - wanted)
     return {
         "recipe": name,
         "pictures": encoding,
         "bound": (POLICY_BOUNDS if config.rand_augment or config.auto_augment else BOUNDS)[encoding],
-        "mean": round(float(difference[0].max()), 3),  # of the worst picture
-        "99th percentile": round(float(np.quantile(difference[1], 0.99)), 2),
-        "largest": round(float(difference[1].max()), 1),
+        "mean": round(float(difference.mean((1, 2, 3)).max()), 3),  # of the worst picture
+        "99th percentile": round(float(np.quantile(difference, 0.99)), 2),
+        "largest": round(float(difference.max()), 1),
     }
 
 
@@ -63,25 +79,36 @@ def _pictures() -> list[np.ndarray]:
     photos = [Image.fromarray(photo) for photo in load_sample_images().images]
     made = [np.asarray(photo.resize((w, h), Image.Resampling.BICUBIC)) for photo in photos for h, w in SIDES]
     digits = (load_digits().images[:4] * (255 / 16)).astype(np.uint8)
-    return made + [np.asarray(Image.fromarray(digit).resize((32, 32)).convert("RGB")) for digit in digits]
+    return made + [_small(Image.fromarray(digit)) for digit in digits]
+
+
+def _small(picture: Image.Image) -> np.ndarray:
+    return np.asarray(picture.resize((32, 32)).convert("RGB"))
 
 
 def _levels(config: PipelineConfig, pictures: list[np.ndarray], encoding: str, device: str) -> np.ndarray:
     """float [B, size, size, 3] in 0..255"""
-    shapes = np.array([picture.shape[:2] for picture in pictures], np.int32)
-    drawn = augment.load(config.name).parameters(config, 1, np.arange(len(pictures)), shapes)
     given = pictures if encoding == "raw" else [_jpeg(picture) for picture in pictures]
+    fed = Fed(given, _drawn(config, pictures))
 
     def source(iteration):
-        return Fed(given, drawn)
+        return fed
 
     if device == "cpu" and one_pass.serves(config):  # as the loader chooses
         graph = one_pass.OnePass(config, len(pictures), encoding, 2, 1, source)
     else:
         index = 0 if device == "gpu" else None
         graph = dali.Graph(config, len(pictures), encoding, device, index, 2, 1, source)
-    images = graph.run().cpu().numpy()
-    return 255 * (images.astype(np.float64) * config.std + config.mean)
+    return _in_levels(config, graph.run())
+
+
+def _drawn(config: PipelineConfig, pictures: list[np.ndarray]) -> dict[str, np.ndarray]:
+    shapes = np.array([picture.shape[:2] for picture in pictures], np.int32)
+    return augment.load(config.name).parameters(config, 1, np.arange(len(pictures)), shapes)
+
+
+def _in_levels(config: PipelineConfig, images: torch.Tensor) -> np.ndarray:
+    return 255 * (images.cpu().numpy().astype(np.float64) * config.std + config.mean)
 
 
 def _jpeg(picture: np.ndarray) -> np.ndarray:
