@@ -54,7 +54,6 @@ def test_every_part_names_data_rows_and_figures_that_there_are(preset):
 
 
 def test_all_rows_of_a_part_have_the_same_budget():
-    """But for rows that say by their label that they train more of the network."""
     for part in PRESETS["cpu"]:
         variants = [v for v in sweep.variants(sweep.load(part.sweep)) if not v.runs_of]
         budgets = {
@@ -109,7 +108,7 @@ def test_the_page_shows_differences_verdicts_and_what_is_not_run_yet(runs, tmp_p
     assert "| balanced softmax | +11.00 ± 1.00 | 2 |" in text
     assert "- balanced softmax above CE in top1: **yes**, +11.00 ± 1.00." in text
     assert "70.36" in text and "4 runs, 4 minutes of training" in text
-    assert "Not run yet: Corel-5k; A long tail cut from Corel-5k;" in text
+    assert "Not run yet: Corel-5k; Corel-5k, all stages learning;" in text
     assert (tmp_path / "docs" / "reproduction" / part.name / "plot.png").stat().st_size > 5_000
 
 

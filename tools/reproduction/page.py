@@ -53,6 +53,7 @@ def _section(part: Part, table: dict, folder: Path) -> str:
     lines += [f"![{part.title}](reproduction/{part.name}/plot.png)", ""]
     lines += _expected(part, table)
     lines += _virtual_examples(part, folder)
+    lines += [part.finding, ""] if part.finding else []
     lines += _failed(table)
     return "\n".join(lines)
 
