@@ -109,7 +109,9 @@ def test_the_page_shows_differences_verdicts_and_what_is_not_run_yet(runs, tmp_p
     assert "- balanced softmax above CE in top1: **yes**, +11.00 ± 1.00." in text
     assert "70.36" in text and "4 runs, 4 minutes of training" in text
     assert "Not run yet: Corel-5k; Corel-5k, all stages learning;" in text
-    assert (tmp_path / "docs" / "reproduction" / part.name / "plot.png").stat().st_size > 5_000
+    folder = tmp_path / "docs" / "reproduction"
+    for plot in (folder / part.name / "plot.png", folder / "differences.png"):
+        assert plot.stat().st_size > 5_000
 
 
 def test_there_is_no_page_of_nothing(tmp_path):

@@ -24,12 +24,16 @@ the published ones, which are of larger networks trained for longer; signs are.
 writes this page. The settings of a row are its recipe and what its sweep under `configs/reproduction/` changes in it;
 reproduction/PART/ROW-seed-N.json keeps the summary of every run, with its versions. ± is the deviation over seeds; a
 difference is the mean of paired differences between runs of the same seed, ± its standard error.
+
+What the papers have above zero:
+
+![differences that the papers report](reproduction/differences.png)
 """
 
 
 def write(parts: tuple[Part, ...], docs: Path) -> bool:
     """From what is kept beside the page; parts of which nothing is kept are named. False, and no page, if none is."""
-    sections, missing = [], []
+    sections, missing, differences = [], [], []
     for part in parts:
         folder = docs / "reproduction" / part.name
         if not (folder / "table.json").exists():
@@ -38,10 +42,14 @@ def write(parts: tuple[Part, ...], docs: Path) -> bool:
         table = _read(folder / "table.json")
         plot.save(part, table, folder / "plot.png")
         sections.append(_section(part, table, folder))
+        differences += [
+            (f"{part.data}: {label} above {other}", found) for label, other, found in _verdicts(part, table)
+        ]
     if not sections:
         return False
     if missing:
         sections.append(f"Not run yet: {'; '.join(missing)}.\n")
+    plot.save_differences(differences, docs / "reproduction" / "differences.png")
     write_text(docs / "reproduction.md", "\n".join([INTRODUCTION, *sections]))
     return True
 
@@ -87,10 +95,17 @@ def _expected(part: Part, table: dict) -> list[str]:
             if label != part.baseline and (found := paired(row, base, part.metric)):
                 lines.append(f"| {label} | {_points(found)} | {found.pairs} |")
         lines.append("")
-    for label, other in part.above:
-        if label in rows and other in rows and (found := paired(rows[label], rows[other], part.metric)):
-            lines.append(f"- {label} above {other} in {part.metric}: **{found.verdict}**, {_points(found)}.")
+    for label, other, found in _verdicts(part, table):
+        lines.append(f"- {label} above {other} in {part.metric}: **{found.verdict}**, {_points(found)}.")
     return [*lines, ""]
+
+
+def _verdicts(part: Part, table: dict) -> list[tuple[str, str, Difference]]:
+    """The row that the papers have above another, that other, and by how much it is."""
+    rows = {row["label"]: row for row in table["rows"] if row["runs"]}
+    pairs = [(label, other) for label, other in part.above if label in rows and other in rows]
+    compared = [(label, other, paired(rows[label], rows[other], part.metric)) for label, other in pairs]
+    return [one for one in compared if one[2]]
 
 
 def _points(found: Difference) -> str:

@@ -78,6 +78,7 @@ _HIDDEN = tuple(
         (("selective", "negative"), ("selective", "ignore")),
         f"coco/published_{name}",
         note="The published figures are of COCO, with `fpc:1000`; they show the order to expect, not the height.",
+        finding="All three rows come in the published order.",
     )
     for name, rule in (
         ("rps", "half of all entries (`rps:0.5`)"),
@@ -109,6 +110,9 @@ PRESETS: dict[str, tuple[Part, ...]] = {
             "BCE",
             (("ASL", "BCE"),),
             note="The published figures are of larger networks at 448 pixels, their epochs chosen on the test split.",
+            finding="As published, thresholds found on validation lift BCE (its class F1 by 8 points, there by 3) and leave "
+            "ASL where it was (-0.2, there +0.2): where its asymmetry puts the threshold is most of what it brings. It "
+            "finds 139 words where BCE finds 83. Focal loss is as good as BCE here and there.",
         ),
         Part(
             "corel5k-fine-tuned",
@@ -118,6 +122,8 @@ PRESETS: dict[str, tuple[Part, ...]] = {
             "class_f1",
             "BCE",
             (("ASL", "BCE"),),
+            finding="Four epochs of all stages give less than eight of the last one, with 4,000 pictures; the sign is the "
+            "same.",
         ),
         Part(
             "corel5k-lt",

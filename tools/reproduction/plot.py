@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from fastlt.files import write_atomically
 from fastlt.report.plots import INK, png, shortened
+from reproduction.compare import Difference
 from reproduction.parts import Part
 
 
@@ -22,6 +23,23 @@ def save(part: Part, table: dict, path: Path) -> None:
         axes.plot(values, [place] * len(values), "o", color=INK["train"], markersize=4)
     axes.set_yticks(range(len(rows)), [shortened(label) for label, _ in rows], parse_math=False)
     axes.set_xlabel(f"{part.metric.replace('_', ' ')}, percent; a point for each seed")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    picture = png(figure)
+    write_atomically(path, lambda file: file.write(picture))
+
+
+def save_differences(found: list[tuple[str, Difference]], path: Path) -> None:
+    """What the papers expect to be above zero, labelled, in percent points; bars where there are several seeds."""
+    places = range(len(found))[::-1]
+    figure = Figure(figsize=(9, 0.9 + 0.3 * len(found)), layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(0, color="#8a94a0", linewidth=1)
+    for place, (_, difference) in zip(places, found, strict=True):
+        error = 100 * (difference.error or 0)
+        axes.errorbar(100 * difference.mean, place, xerr=error, fmt="o", color=INK["train"], markersize=4, capsize=3)
+    axes.set_yticks(list(places), [label for label, _ in found], parse_math=False)
+    axes.set_xlabel("percent points; bars are one standard error, where there are several seeds")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     picture = png(figure)
