@@ -110,9 +110,9 @@ PRESETS: dict[str, tuple[Part, ...]] = {
             "BCE",
             (("ASL", "BCE"),),
             note="The published figures are of larger networks at 448 pixels, their epochs chosen on the test split.",
-            finding="As published, thresholds found on validation lift BCE (its class F1 by 8 points, there by 3) and leave "
-            "ASL where it was (-0.2, there +0.2): where its asymmetry puts the threshold is most of what it brings. It "
-            "finds 139 words where BCE finds 83. Focal loss is as good as BCE here and there.",
+            finding="As published, thresholds found on validation lift BCE (its class F1 by 8 points, there by 3) and "
+            "leave ASL where it was (-0.2, there +0.2): where its asymmetry puts the threshold is most of what it "
+            "brings. It finds 139 words where BCE finds 83. Focal loss is as good as BCE here and there.",
         ),
         Part(
             "corel5k-fine-tuned",
@@ -122,8 +122,8 @@ PRESETS: dict[str, tuple[Part, ...]] = {
             "class_f1",
             "BCE",
             (("ASL", "BCE"),),
-            finding="Four epochs of all stages give less than eight of the last one, with 4,000 pictures; the sign is the "
-            "same.",
+            finding="Four epochs of all stages give less than eight of the last one, with 4,000 pictures; the sign is "
+            "the same.",
         ),
         Part(
             "corel5k-lt",
