@@ -64,8 +64,18 @@ _IMBALANCES = tuple(
         "CE",
         (("balanced softmax", "CE"), ("Hybrid-PSC", "CE")),
         f"cifar10_lt/published_if{imbalance}",
+        finding=finding,
     )
-    for imbalance in (50, 10)
+    for imbalance, finding in (
+        (50, ""),
+        (
+            10,
+            "Hybrid-PSC is below CE here, as it is not at 50 and 100. The weight of its classifier rises "
+            "from 0 to 1 over the 15 epochs, so that it is trained for about half of them: it gives up 22 "
+            "points of the largest class (31 at 50), and a tail that CE learns well leaves less to win. "
+            "That this is the reason is not tested.",
+        ),
+    )
 )
 _HIDDEN = tuple(
     Part(
@@ -100,6 +110,8 @@ PRESETS: dict[str, tuple[Part, ...]] = {
             note="The test split is balanced, so top-1 is balanced accuracy. tail3: the three rarest classes. Logit "
             "adjustment with tau = 1 is balanced softmax but for a constant in every logit, which changes no gradient: "
             "equal figures say that both are implemented alike, and are no second proof.",
+            finding="Not as published: DiVE is no better than its teacher, and class-balanced sampling is best. "
+            "`--part cifar10-lt-100-longer` is to tell whether the short training is the reason.",
         ),
         Part(
             "corel5k",
@@ -134,6 +146,25 @@ PRESETS: dict[str, tuple[Part, ...]] = {
             "uniform branch only",
             (("+ logit consistency", "uniform branch only"), ("+ logit consistency", "re-balanced branch only")),
             note="The published figures are of VOC-LT; they show the order to expect, not the height.",
+            finding="Both branches are above either alone, as published; logit consistency with the paper's lambda "
+            "of 0.1 is not, by far. It is a matter of scale, not of the term's form (tests hold that to the "
+            "formula): after 8 epochs, 475 steps, the training loss of a branch is 0.070 with it and 0.024 "
+            "and 0.031 without, so it keeps the branches from learning. After 24 epochs 8.2 points below "
+            "the re-balanced branch alone have become 3.0 (below). With a tenth of lambda the loss falls as "
+            "without, and the average of the branches (36.08, seed 0) is above either branch trained alone "
+            "(34.45, 35.93) and where it is without the term (36.14). That row was run for this question "
+            "and is no candidate. Compensation, which is to take up what the branches must differ in, moves "
+            "by at most the rate of learning a step: too little in so few.",
+        ),
+        Part(
+            "corel5k-lt-longer",
+            "A long tail cut from Corel-5k, three times as long",
+            "reproduction/corel5k_lt_longer",
+            "corel5k-lt",
+            "mAP",
+            "re-balanced branch only",
+            (("+ logit consistency", "re-balanced branch only"),),
+            finding="The 8.2 points below after 8 epochs are 3.0 after 24.",
         ),
         *_HIDDEN,
         *_IMBALANCES,
