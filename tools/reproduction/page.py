@@ -43,7 +43,7 @@ def write(parts: tuple[Part, ...], docs: Path) -> bool:
         plot.save(part, table, folder / "plot.png")
         sections.append(_section(part, table, folder))
         differences += [
-            (f"{part.data}: {label} above {other}", found) for label, other, found in _verdicts(part, table)
+            (f"{part.name}: {label} above {other}", found) for label, other, found in _verdicts(part, table)
         ]
     if not sections:
         return False

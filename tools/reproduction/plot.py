@@ -39,7 +39,7 @@ def save_differences(found: list[tuple[str, Difference]], path: Path) -> None:
         error = 100 * (difference.error or 0)
         axes.errorbar(100 * difference.mean, place, xerr=error, fmt="o", color=INK["train"], markersize=4, capsize=3)
     axes.set_yticks(list(places), [label for label, _ in found], parse_math=False)
-    axes.set_xlabel("percent points; bars are one standard error, where there are several seeds")
+    axes.set_xlabel("percent points, and their standard error over seeds")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     picture = png(figure)
