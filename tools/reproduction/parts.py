@@ -164,8 +164,8 @@ PRESETS: dict[str, tuple[Part, ...]] = {
             "mAP",
             "re-balanced branch only",
             (("+ logit consistency", "re-balanced branch only"),),
-            finding="Logit consistency was 8.2 points below the re-balanced branch after 8 epochs (seed 0), DB focal 22.3; "
-            "after 24 they are 3.0 and 11.8 below: both want more steps than there were, and still do.",
+            finding="Logit consistency was 8.2 points below the re-balanced branch after 8 epochs (seed 0), DB focal "
+            "22.3; after 24 they are 3.0 and 11.8 below: both want more steps than there were, and still do.",
         ),
         *_HIDDEN,
         *_IMBALANCES,
