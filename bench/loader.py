@@ -40,7 +40,7 @@ OURS, LIMIT, PLAIN = "fastlt", "region_decode", "torchvision"
 
 def cases(data: Path | None) -> list[dict]:
     """All contestants once; then ours, the baseline and the limit for other cores, batches, sizes, a cold cache
-    and what building smaller pictures gains.
+    and what giving up detail gains.
     """
     cores, few = usable_cores(), (PLAIN, LIMIT)
     with _photos(data) as main:

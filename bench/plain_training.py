@@ -54,7 +54,6 @@ class PlainTraining:
 
     def __call__(self, batch: Batch) -> Tensor:
         """One update; gives the loss, detached. The pictures may lie in memory as the form has them or not."""
-        self.optimizer.zero_grad()
         loss = self.loss(self.method, batch, self._progress(), self.form)
         loss.backward()
         settings = self.config.optimizer
@@ -66,6 +65,7 @@ class PlainTraining:
         if self.config.train.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.method.parameters(), self.config.train.clip_norm)
         self.optimizer.step()
+        self.optimizer.zero_grad()  # here, as in fastlt's step, so that both hold the same between steps
         self.step += 1
         return loss.detach()
 

@@ -14,29 +14,17 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from fastlt.bench import runs
+from fastlt.bench import runs, step_forms, step_memory
 from fastlt.bench.limits import matmul_peak
-from fastlt.bench.memory import peak_bytes
-from fastlt.bench.plain_training import Form
 from fastlt.bench.raw import raw_set
-from fastlt.bench.runs import Subject
+from fastlt.bench.step_forms import WHOLE, Forms
 from fastlt.bench.timing import ratio, seconds_in_turn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fastlt.batch import Batch
 from fastlt.data.quiet_stderr import quiet_stderr
-from fastlt.train.trainer import Trainer
 
 ROUNDS = 5
 SUBJECTS = ((runs.HYBRID, 32, 10, 1024), (runs.COLLABORATIVE, 224, 20, 256))  # side, classes and number of pictures
-FORMS = {
-    "plain": Form(),
-    "and channels-last": Form(channels_last=True),
-    "and one pass": Form(channels_last=True, one_pass=True),
-    "and fused losses": Form(channels_last=True, one_pass=True, fused_losses=True),
-    "and fused optimiser": Form(channels_last=True, one_pass=True, fused_losses=True, fused_optimizer=True),
-}
-WHOLE = ("plain", "ours fp32", "ours")  # whose memory and time are looked into
 KINDS = {  # of operators, by what their names hold; the first that fits counts
     "convolution": ("conv",),
     "batch norm": ("batch_norm",),
@@ -51,8 +39,10 @@ def cases(data: Path | None) -> list[dict]:
     """Images per second of each form of each subject, over all streams of the step."""
     found = []
     for subject, side, classes, count in SUBJECTS:
-        with raw_set(side, count, classes) as (records, _):
-            found += _compared(subject, data or records.folder.parent)
+        with raw_set(side, count, classes) as (records, _), ExitStack() as stack:
+            compared = step_forms.forms(subject, data or records.folder.parent, stack)
+            peaks = _peaks(compared) if _on_gpu() else step_memory.peaks(subject, side, classes, count)
+            found += _compared(subject.name, compared, peaks)
     return found
 
 
@@ -64,44 +54,27 @@ def summary(found: list[dict]) -> dict:
     return {"vs": {name: {"plain": case["vs_plain"]} for name, case in ours.items()}, "memory": memory}
 
 
-def _compared(subject: Subject, data: Path) -> list[dict]:
-    with ExitStack() as stack:
-        single = stack.enter_context(runs.trainer(subject, data, "fp32"))
-        ours = stack.enter_context(runs.trainer(subject, data))
-        batches = {"ours fp32": next(single.loader), "ours": next(ours.loader)}
-        single.loader.close(), ours.loader.close()  # their threads would go on preparing
-        work = {name: _plain_step(single, form, batches["ours fp32"]) for name, form in FORMS.items()}
-        work |= {name: _step(t, batches[name]) for name, t in (("ours fp32", single), ("ours", ours))}
-        seconds, busy = seconds_in_turn(work, ROUNDS, runs.device().type == "cuda")
-        flops = _operations(work["plain"])
-        dtypes = {name: torch.float32 for name in work} | {"ours": ours.precision.dtype}
-        peaks = {dtype: matmul_peak(dtype, runs.device()) for dtype in {*dtypes.values()}}
-        images = runs.images_of(batches["ours"])
-        return [
-            {
-                "name": subject.name,
-                "form": name,
-                "precision": str(dtypes[name]).removeprefix("torch."),
-                "images_per_second": round(images / statistics.median(seconds[name]), 2),
-                "vs_plain": ratio(seconds["plain"], seconds[name]),
-                "processor_time_vs_plain": ratio(busy["plain"], busy[name]),
-                "peak_bytes": _peak(work[name]) if name in WHOLE else None,
-                "limit": round(images * peaks[dtypes[name]] / flops, 1),
-                "where": _where(work[name]) if name in WHOLE else None,
-                "samples": {name: [round(images / value, 2) for value in seconds[name]]},
-            }
-            for name in work
-        ]
-
-
-def _plain_step(of: Trainer, form: Form, batch: Batch) -> Callable[[], object]:
-    step = runs.plain(of, form)
-    given = batch if form.channels_last else runs.contiguous(batch)
-    return lambda: step(given)
-
-
-def _step(trainer: Trainer, batch: Batch) -> Callable[[], object]:
-    return lambda: trainer.train_step(batch)
+def _compared(name: str, compared: Forms, peaks: dict[str, int | None]) -> list[dict]:
+    work, images = compared.work, compared.images
+    seconds, busy = seconds_in_turn(work, ROUNDS, _on_gpu())
+    flops = _operations(work["plain"])
+    dtypes = dict.fromkeys(work, torch.float32) | {"ours": compared.dtype}
+    products = {dtype: matmul_peak(dtype, runs.device()) for dtype in {*dtypes.values()}}
+    return [
+        {
+            "name": name,
+            "form": form,
+            "precision": str(dtypes[form]).removeprefix("torch."),
+            "images_per_second": round(images / statistics.median(seconds[form]), 2),
+            "vs_plain": ratio(seconds["plain"], seconds[form]),
+            "processor_time_vs_plain": ratio(busy["plain"], busy[form]),
+            "peak_bytes": peaks.get(form),
+            "limit": round(images * products[dtypes[form]] / flops, 1),
+            "where": _where(work[form]) if form in WHOLE else None,
+            "samples": {form: [round(images / value, 2) for value in seconds[form]]},
+        }
+        for form in work
+    ]
 
 
 def _operations(step: Callable[[], object]) -> int:
@@ -111,20 +84,25 @@ def _operations(step: Callable[[], object]) -> int:
     return counter.get_total_flops()
 
 
-def _peak(step: Callable[[], object]) -> int | None:
-    """Bytes that a step takes beyond what is held before it."""
-    if runs.device().type != "cuda":
-        return peak_bytes(step, times=1)
-    step()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    step()
-    return torch.cuda.max_memory_allocated() - before
+def _peaks(compared: Forms) -> dict[str, int]:
+    """Bytes that a step takes on the GPU beyond what is held between steps."""
+    found = {}
+    for form in WHOLE:
+        compared.work[form]()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        compared.work[form]()
+        found[form] = torch.cuda.max_memory_allocated() - before
+    return found
+
+
+def _on_gpu() -> bool:
+    return runs.device().type == "cuda"
 
 
 def _where(step: Callable[[], object]) -> str:
     """Shares of the time of one step, on the device that computes."""
-    on_gpu = runs.device().type == "cuda"
+    on_gpu = _on_gpu()
     kinds = torch.profiler.ProfilerActivity
     activities = [kinds.CPU, *([kinds.CUDA] if on_gpu else [])]
     with (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
+import torch
 from torch import Tensor
 
 from fastlt.config import PipelineConfig, StreamConfig
@@ -42,3 +43,24 @@ class Batch:
             return value.chunk(count, dim=1 if value.ndim == 5 else 0)[number]
 
         return Batch(**{f.name: {k: cut(v) for k, v in getattr(self, f.name).items()} for f in fields(self)})
+
+
+def joined(parts: list[Tensor]) -> Tensor:
+    """All rows of tensors [B_i, ...], one part after the other; a view where they lie so in memory.
+
+    They do where the loader made them: streams of one pipeline are rows of one tensor.
+    """
+    first, places = parts[0], []
+    for part in parts:
+        if part.requires_grad or _layout(part) != _layout(first):
+            return torch.cat(parts)
+        places.append(part.storage_offset())
+    ends = [place + len(part) * part.stride(0) for place, part in zip(places, parts, strict=True)]
+    if places[1:] != ends[:-1]:
+        return torch.cat(parts)
+    return first.as_strided((sum(map(len, parts)), *first.shape[1:]), first.stride())
+
+
+def _layout(part: Tensor) -> tuple:
+    """What rows of one tensor have in common."""
+    return part.untyped_storage().data_ptr(), part.dtype, part.shape[1:], part.stride()

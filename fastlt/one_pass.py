@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastlt import augment, dali
+from fastlt import augment, dali, scaled_decoding
 from fastlt.config import PipelineConfig
 from fastlt.data.records import RecordBatch
 from fastlt.ops import pictures as operator
@@ -48,7 +48,9 @@ class OnePass:
         self.config, self.source = config, source
         self._normalised = normalisation(config)
         self._iteration = 0
-        self._decoder = dali.decoder(batch, threads, prefetch, source) if encoding == "encoded" else None
+        self._decoder = (
+            dali.decoder(batch, threads, prefetch, _for_dali(config, source)) if encoding == "encoded" else None
+        )
         shape = (batch, config.size, config.size, 3)
         self._workers = ThreadPoolExecutor(threads, "fastlt-resize")
         self._batches = Memory(shape, torch.float16 if half else torch.float32)
@@ -102,8 +104,15 @@ class OnePass:
         start, shape = fed.drawn["window_start"], fed.drawn["window_shape"]
         if self._decoder is None:
             return _as_tensors(fed.pictures), np.concatenate([start, shape], axis=1)
+        scaled = {
+            row: (scale, self._workers.submit(scaled_decoding.decode, fed.pictures[row], scale))
+            for row, scale in _scales(self.config, fed).items()
+        }
         decoded = self._decoder.run()[0]
-        return [torch.from_numpy(np.asarray(window)) for window in decoded], np.pad(shape, ((0, 0), (2, 0)))
+        pictures, windows = [np.asarray(window) for window in decoded], np.pad(shape, ((0, 0), (2, 0)))
+        for row, (scale, picture) in scaled.items():
+            pictures[row], windows[row] = picture.result(), scaled_decoding.window(start[row], shape[row], scale)
+        return [torch.from_numpy(picture) for picture in pictures], windows
 
 
 class Memory:
@@ -122,6 +131,22 @@ class Memory:
         lease = array.view()  # torch holds it as long as there is a view of the tensor
         weakref.finalize(lease, self._free.append, array).atexit = False
         return torch.from_numpy(lease)
+
+
+def _for_dali(config: PipelineConfig, source: dali.Source) -> dali.Source:
+    """Of each batch what DALI decodes: windows, of all pictures that are not decoded smaller than they are."""
+
+    def left(iteration: int) -> Fed:
+        fed = source(iteration)
+        return scaled_decoding.without(_scales(config, fed), fed)
+
+    return left if config.scaled_decoding else source
+
+
+def _scales(config: PipelineConfig, fed: Fed) -> dict[int, int]:
+    if not config.scaled_decoding:
+        return {}
+    return scaled_decoding.scales(fed.pictures, fed.drawn["window_shape"], config.size)
 
 
 def normalisation(config: PipelineConfig) -> dict[str, list[float]]:

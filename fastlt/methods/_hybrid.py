@@ -8,12 +8,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from fastlt import losses
-from fastlt.batch import Batch, StreamSpec
+from fastlt.batch import Batch, StreamSpec, joined
 from fastlt.config import LossSection, MethodConfig, Positive, StreamConfig, TrainingStream
 from fastlt.errors import UserError
 from fastlt.methods import _parabola
@@ -72,7 +71,7 @@ class Hybrid(Method):
     def _both_branches(self, contrastive: Tensor, classifier: Tensor) -> tuple[Tensor, Tensor]:
         """Projections and logits, from one pass through the backbone, so that batch norm sees all images together."""
         views = contrastive.unbind() if self.views > 1 else (contrastive,)
-        maps = self.model.forward_features(torch.cat([*views, classifier]))
+        maps = self.model.forward_features(joined([*views, classifier]))
         contrastive_maps, classifier_maps = maps.split([len(maps) - len(classifier), len(classifier)])
         projected = self.projection(self.model.forward_head(contrastive_maps, pre_logits=True))
         return projected.to(wide(projected.dtype)), self.model.forward_head(classifier_maps)

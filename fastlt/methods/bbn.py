@@ -9,11 +9,10 @@ labels (equations 1 to 3 and 5). With several labels an image the loss is binary
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from fastlt import losses
-from fastlt.batch import Batch, StreamSpec
+from fastlt.batch import Batch, StreamSpec, joined
 from fastlt.config import LossSection, MethodConfig, StreamConfig, TrainingStream
 from fastlt.methods import _parabola
 from fastlt.methods.base import Method
@@ -45,7 +44,7 @@ class BBN(Method):
 
         Image i of one stream is mixed with image i of the other; each passes through its own branch alone.
         """
-        shared = self.network.bottom(torch.cat([batch.images[name] for name in self.streams])).chunk(2)
+        shared = self.network.bottom(joined([batch.images[name] for name in self.streams])).chunk(2)
         parts = [branch(part) for branch, part in zip(self.network.branches.values(), shared, strict=True)]
         share = _parabola.falling(progress, self.whole_epochs)
         mixed = share * parts[0] + (1 - share) * parts[1]

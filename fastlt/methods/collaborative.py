@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fastlt import ops
-from fastlt.batch import Batch, StreamSpec
+from fastlt.batch import Batch, StreamSpec, joined
 from fastlt.config import MethodConfig, StreamConfig, TrainingStream
 from fastlt.distributed import global_mean
 from fastlt.losses.base import multi_hot
@@ -86,7 +86,7 @@ class Collaborative(Method):
         """`classification_<branch>` of each branch, and `consistency` where there are two."""
         names = list(self.streams)
         sizes = [len(batch.images[name]) for name in names]
-        logits = self.network(torch.cat([batch.images[name] for name in names]))
+        logits = self.network(joined([batch.images[name] for name in names]))
         parts = {name: dict(zip(names, logits[name].split(sizes), strict=True)) for name in names}
         terms = {
             f"classification_{name}": self._classification(name, parts[name][name], batch.labels[name])

@@ -30,7 +30,13 @@ def found():
         }
         for name, value in few.items():
             small.setattr(loader, name, value)
-        for name, value in {"SIZE": (300, 400), "COUNT": 16, "BATCH": 8}.items():
+        for name, value in {
+            "SIZE": (300, 400),
+            "COUNT": 16,
+            "BATCH": 8,
+            "LARGE": (900, 1200),
+            "LARGE_COUNT": 8,
+        }.items():
             small.setattr(treated, name, value)
         yield loader.cases(None)
 
@@ -66,14 +72,19 @@ def test_cores_batches_sizes_and_a_cold_cache_have_rows_of_their_own(found):
 
 
 def test_pictures_that_building_made_smaller_have_rows_beside_the_same_as_they_are(found):
-    rows = [case for case in of(found, "fastlt") if "bytes_per_picture" in case]
-    plain, smaller, coarser = rows
+    plain, smaller, coarser, *_ = [case for case in of(found, "fastlt") if "bytes_per_picture" in case]
     assert "as they are" in plain["setting"] and plain["bytes_per_picture"] > 0
     for row, words in ((smaller, "--max-side 320"), (coarser, "--quality 75")):
         assert words in row["setting"] and row["bytes_per_picture"] < plain["bytes_per_picture"]
         own, reference = row["samples"]["built with " + words], plain["samples"]["as they are"]
         expected = statistics.median(a / b for a, b in zip(own, reference, strict=True))
         assert row["vs_as_they_are"] == pytest.approx(expected, rel=0.02)
+
+
+def test_large_pictures_decoded_at_a_fraction_have_a_row_beside_the_same_in_full(found):
+    full, scaled = [case for case in of(found, "fastlt") if case["setting"].startswith("1200 x 900")]
+    assert "as they are" in full["setting"] and "scaled_decoding" in scaled["setting"]
+    assert scaled["vs_as_they_are"] > 0
 
 
 def test_the_limit_stands_beside_our_figure(found):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 
 import pytest
-from fastlt.bench import raw, runs, step, train
+from fastlt.bench import raw, runs, step, step_forms, train
 from fastlt.bench.runs import Subject
 
 TINY = Subject("tiny", "cifar10_lt/hybrid_psc", (*runs.HYBRID.changes, "model.backbone=cifar_resnet20"), 4, 4)
@@ -29,7 +29,7 @@ def trained():
 
 
 def test_every_difference_has_a_row(stepped):
-    assert [case["form"] for case in stepped] == [*step.FORMS, "ours fp32", "ours"]
+    assert [case["form"] for case in stepped] == [*step_forms.FORMS, "ours fp32", "ours"]
     assert all(case["images_per_second"] > 0 and case["limit"] > 0 for case in stepped)
 
 
@@ -47,6 +47,12 @@ def test_it_says_where_the_time_goes(stepped):
 def test_the_summary_has_ratio_and_memory(stepped):
     told = step.summary(stepped)
     assert told["vs"]["tiny"]["plain"] == stepped[-1]["vs_plain"] and "tiny" in told["memory"]
+
+
+def test_memory_is_that_of_the_step_alone(stepped):
+    peaks = {case["form"]: case["peak_bytes"] for case in stepped if case["form"] in step_forms.WHOLE}
+    weights = 4 * 270_000  # of ResNet-20: a step holds their gradients and some megabytes of feature maps
+    assert all(weights < peak < 200 * weights for peak in peaks.values())
 
 
 def test_the_limit_counts_every_product_of_the_network():
