@@ -12,6 +12,7 @@ Both batches pass through the bottom, and each branch, as one. With one branch a
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated, Literal
 
 import torch
@@ -22,6 +23,7 @@ from fastlt import ops
 from fastlt.batch import Batch, StreamSpec, joined
 from fastlt.config import MethodConfig, StreamConfig, TrainingStream
 from fastlt.distributed import global_mean
+from fastlt.errors import UserNotice
 from fastlt.losses.base import multi_hot
 from fastlt.methods.base import LossOfLogits, Method
 from fastlt.models.averaging import mean_logits, mean_probabilities
@@ -29,6 +31,10 @@ from fastlt.models.two_branch import TwoBranch
 from fastlt.progress import Progress, TrainingSet
 
 BRANCHES = ("uniform", "rebalanced")
+DROPOUT = (
+    "with dropout the two branches differ by chance, and logit consistency acts on that; "
+    "the paper's network has none: --set model.drop_rate=0"
+)
 
 
 class Options(MethodConfig):
@@ -70,6 +76,8 @@ class Collaborative(Method):
         names = BRANCHES if options.branches == "both" else (options.branches,)
         self.options = options
         self.network = TwoBranch(model, names)
+        if len(names) == 2 and options.consistency and _has_dropout(model):
+            warnings.warn(DROPOUT, UserNotice, stacklevel=2)
         self.compensation = _compensations(options.compensation, names, len(data.classes))
         self.streams = {name: StreamSpec(getattr(options, name)) for name in names}
         self.epoch_of = names[0]
@@ -133,6 +141,11 @@ def classification(logits: Tensor, labels: Tensor, **vectors: Tensor | None) -> 
     labels = multi_hot(labels, logits.shape[1])
     total = ops.sigmoid_loss(logits, labels, **vectors, reduction="sum")
     return global_mean(total, (labels >= 0).sum())
+
+
+def _has_dropout(model: nn.Module) -> bool:
+    """As a module, or as timm's networks have it before their classifier."""
+    return getattr(model, "drop_rate", 0) > 0 or any(isinstance(m, nn.Dropout) and m.p for m in model.modules())
 
 
 def _class_weights(options: Options, data: TrainingSet) -> dict[str, Tensor | None]:
