@@ -40,8 +40,9 @@ def cases(data: Path | None) -> list[dict]:
     found = []
     for subject, side, classes, count in SUBJECTS:
         with raw_set(side, count, classes) as (records, _), ExitStack() as stack:
-            compared = step_forms.forms(subject, data or records.folder.parent, stack)
-            peaks = _peaks(compared) if _on_gpu() else step_memory.peaks(subject, side, classes, count)
+            folder = data or records.folder.parent
+            compared = step_forms.forms(subject, folder, stack)
+            peaks = _peaks(compared) if _on_gpu() else step_memory.peaks(subject, folder)
             found += _compared(subject.name, compared, peaks)
     return found
 

@@ -11,25 +11,25 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from fastlt.bench.memory import peak_bytes
-from fastlt.bench.raw import raw_set
 from fastlt.bench.runs import Subject
 from fastlt.bench.step_forms import WHOLE, forms
 
 GLIBC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20), "MALLOC_MMAP_MAX_": str(1 << 20)}  # read when a process begins
 
 
-def peaks(subject: Subject, side: int, classes: int, count: int) -> dict[str, int | None]:
-    """Bytes beyond what is held between steps, of each form in WHOLE."""
+def peaks(subject: Subject, data: Path) -> dict[str, int | None]:
+    """Bytes beyond what is held between steps, of each form in WHOLE, on the data set in `data`."""
     fresh = multiprocessing.get_context("spawn")
     with _environment(GLIBC), ProcessPoolExecutor(1, fresh) as pool:
-        return pool.submit(_peaks, subject, side, classes, count).result()
+        return pool.submit(_peaks, subject, data).result()
 
 
-def _peaks(subject: Subject, side: int, classes: int, count: int) -> dict[str, int | None]:
-    with raw_set(side, count, classes) as (records, _), ExitStack() as stack:
-        work = forms(subject, records.folder.parent, stack).work
+def _peaks(subject: Subject, data: Path) -> dict[str, int | None]:
+    with ExitStack() as stack:
+        work = forms(subject, data, stack).work
         return {form: peak_bytes(work[form]) for form in WHOLE}
 
 

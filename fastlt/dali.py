@@ -82,6 +82,12 @@ def decoder(batch: int, threads: int, prefetch: int, source: Source):
     return _pipeline(define, fed, WINDOW, "", settings, prefetch)
 
 
+def decoded(picture: np.ndarray, start: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """uint8 [h, w, 3]: the window (int32 [2] each) of an encoded picture alone, on the CPU. Raises RuntimeError."""
+    fed = Fed([picture], {"window_start": start[None].copy(), "window_shape": shape[None].copy()})
+    return np.array(decoder(1, 1, 1, lambda _: fed).run()[0][0])
+
+
 def policy(config: PipelineConfig, batch: int, threads: int, source: Callable[[int], tuple[list, dict]]):
     """A pipeline whose `run()[0]` is what the policy of `config` makes of pictures uint8 [size, size, 3], on the CPU.
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import fastlt.ops.records  # noqa: F401  by which fastlt.data.records reads
-from fastlt import dali, one_pass, resident, streams
+from fastlt import dali, one_pass, resident, scaled_decoding, streams
 from fastlt.batch import Batch, StreamSpec
 from fastlt.bundle import Bundle, by_graph
 from fastlt.config import DataConfig, PipelineConfig
@@ -205,7 +205,14 @@ class Loader:
         """Whether an image can be shown in row `row` of a bundle at these positions, in every view."""
         views = bundle.draw_at(row, int(position[row]), image)
         windows = [np.concatenate([view[name] for view in views]) for name in ("window_start", "window_shape")]
-        return not dali.undecoded([record] * len(views), *windows, *self._dali_device())
+        return not self._undecoded(bundle.pipeline, [record] * len(views), *windows)
+
+    def _undecoded(self, config: PipelineConfig, pictures: list, start: np.ndarray, shape: np.ndarray) -> list[int]:
+        """The rows of encoded pictures whose windows cannot be shown here."""
+        refused = dali.undecoded(pictures, start, shape, *self._dali_device())
+        if not config.scaled_decoding or self.place.device.type != "cpu" or not one_pass.serves(config):
+            return refused
+        return [row for row in refused if not scaled_decoding.shows(pictures[row], shape[row], config.size)]
 
     def _assemble(self, prepared: list[Prepared], outputs: list[torch.Tensor]) -> Batch:
         batch = Batch({}, {}, {}, {})
@@ -238,7 +245,7 @@ class Loader:
         if self.records.encoding != "raw":
             for bundle, rows in zip(self.bundles, prepared, strict=True):
                 windows = rows.fed.drawn["window_start"], rows.fed.drawn["window_shape"]
-                refused = dali.undecoded(rows.fed.pictures, *windows, *self._dali_device())
+                refused = self._undecoded(bundle.pipeline, rows.fed.pictures, *windows)
                 found |= set(rows.index[bundle.views[refused]].tolist())
         if not self.replacement.doubt(found):
             raise UserError(f"loading step {self.step} failed: {str(error).strip().splitlines()[0]}") from error

@@ -48,9 +48,10 @@ class OnePass:
         self.config, self.source = config, source
         self._normalised = normalisation(config)
         self._iteration = 0
-        self._decoder = (
-            dali.decoder(batch, threads, prefetch, _for_dali(config, source)) if encoding == "encoded" else None
-        )
+        self._scaled = scaled_decoding.WithoutScaled(source, config.size) if config.scaled_decoding else None
+        self._decoder = None
+        if encoding == "encoded":
+            self._decoder = dali.decoder(batch, threads, prefetch, self._scaled or source)
         shape = (batch, config.size, config.size, 3)
         self._workers = ThreadPoolExecutor(threads, "fastlt-resize")
         self._batches = Memory(shape, torch.float16 if half else torch.float32)
@@ -64,7 +65,7 @@ class OnePass:
         fed = self.source(self._iteration)
         batch = self._batches.take()
         if self._policy is None:
-            pictures, windows = self._pictures(fed)
+            pictures, windows = self._pictures(fed, self._iteration)
             self._show(batch, pictures, windows, steps(fed.drawn), **self._normalised)
         else:
             squares = dali.to_torch(self._policy.run()[0])
@@ -95,24 +96,29 @@ class OnePass:
         """What the policy begins with; it asks for batch after batch."""
         fed = self.source(iteration)
         squares = self._squares.take()
-        pictures, windows = self._pictures(fed)
+        pictures, windows = self._pictures(fed, iteration)
         self._show(squares, pictures, windows, _placing(fed.drawn))
         return squares.numpy(), fed.drawn
 
-    def _pictures(self, fed: Fed) -> tuple[Pictures, np.ndarray]:
+    def _pictures(self, fed: Fed, iteration: int) -> tuple[Pictures, np.ndarray]:
         """Pictures uint8 [h, w, 3], and int32 [B, 4]: the windows to show of them."""
         start, shape = fed.drawn["window_start"], fed.drawn["window_shape"]
         if self._decoder is None:
             return _as_tensors(fed.pictures), np.concatenate([start, shape], axis=1)
-        scaled = {
-            row: (scale, self._workers.submit(scaled_decoding.decode, fed.pictures[row], scale))
-            for row, scale in _scales(self.config, fed).items()
-        }
         decoded = self._decoder.run()[0]
         pictures, windows = [np.asarray(window) for window in decoded], np.pad(shape, ((0, 0), (2, 0)))
-        for row, (scale, picture) in scaled.items():
-            pictures[row], windows[row] = picture.result(), scaled_decoding.window(start[row], shape[row], scale)
+        for row, divisor, picture in self._decoded_smaller(fed, iteration):
+            if picture is None:  # Pillow refuses more than DALI does
+                pictures[row] = dali.decoded(fed.pictures[row], start[row], shape[row])
+            else:
+                pictures[row], windows[row] = picture, scaled_decoding.window(start[row], shape[row], divisor)
         return [torch.from_numpy(picture) for picture in pictures], windows
+
+    def _decoded_smaller(self, fed: Fed, iteration: int) -> list[tuple[int, int, np.ndarray | None]]:
+        """Rows that are, with their divisors and pictures."""
+        found = self._scaled.taken(iteration) if self._scaled else {}
+        pictures = self._workers.map(scaled_decoding.decode, [fed.pictures[row] for row in found], found.values())
+        return list(zip(found, found.values(), pictures, strict=True))
 
 
 class Memory:
@@ -131,22 +137,6 @@ class Memory:
         lease = array.view()  # torch holds it as long as there is a view of the tensor
         weakref.finalize(lease, self._free.append, array).atexit = False
         return torch.from_numpy(lease)
-
-
-def _for_dali(config: PipelineConfig, source: dali.Source) -> dali.Source:
-    """Of each batch what DALI decodes: windows, of all pictures that are not decoded smaller than they are."""
-
-    def left(iteration: int) -> Fed:
-        fed = source(iteration)
-        return scaled_decoding.without(_scales(config, fed), fed)
-
-    return left if config.scaled_decoding else source
-
-
-def _scales(config: PipelineConfig, fed: Fed) -> dict[int, int]:
-    if not config.scaled_decoding:
-        return {}
-    return scaled_decoding.scales(fed.pictures, fed.drawn["window_shape"], config.size)
 
 
 def normalisation(config: PipelineConfig) -> dict[str, list[float]]:

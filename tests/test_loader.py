@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fastlt import one_pass
-from fastlt.batch import StreamSpec
+from fastlt.batch import StreamSpec, joined
 from fastlt.config import DataConfig, PipelineConfig, StreamConfig
 from fastlt.data.build import build
 from fastlt.data.item import Item
@@ -60,6 +60,13 @@ def test_a_batch_is_channels_last_and_says_what_it_shows(records):
     for name in SPECS:
         assert batch.labels[name].tolist() == records.labels(batch.index[name].numpy()).tolist()
         assert batch.position[name].tolist() == list(range(BATCH))
+
+
+def test_streams_of_one_pipeline_lie_one_after_the_other(records):
+    with loader_of(records) as loader:
+        images = next(loader).images
+    first, second = images["uniform"], images["balanced"]
+    assert joined([first, *second.unbind()]).data_ptr() == first.data_ptr()
 
 
 def test_two_views_differ_and_two_streams_are_independent(records):

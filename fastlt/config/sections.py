@@ -98,7 +98,7 @@ class PipelineConfig(Section):
     pad: Annotated[int, Field(ge=0)] = 4  # crop_flip: zero border around the picture
     scale: tuple[Fraction, Fraction] = (0.08, 1.0)  # random_resized_crop: share of the area
     ratio: tuple[float, float] = (3 / 4, 4 / 3)  # random_resized_crop: width / height
-    scaled_decoding: bool = False  # large JPEGs at 1/2, 1/4 or 1/8 by the CPU's decoder: faster, detail differs
+    scaled_decoding: bool = False  # large JPEGs at 1/2, 1/4 or 1/8, faster, with less detail; on a CPU alone
     horizontal_flip: Fraction = 0.5
     vertical_flip: Fraction = 0.0
     resize: Literal["squash", "crop"] = "squash"  # evaluate: whole picture, or its centre at `crop_share`

@@ -37,7 +37,7 @@ def kind(name: str) -> type[Method]:
 def build(config: RunConfig, data: TrainingSet, device: torch.device, report: Callable[[str], None]) -> Method:
     """The method that `config.method.name` names around its backbone, on `device`, channels-last.
 
-    The initial weights depend on `config.seed` alone; `report` is told which were loaded.
+    The initial weights depend on `config.seed` alone; `report` is told which were loaded, and the method's notices.
     Raises UserError for an unknown method.
     """
     import torch
@@ -47,4 +47,7 @@ def build(config: RunConfig, data: TrainingSet, device: torch.device, report: Ca
     chosen = kind(config.method.name)
     torch.manual_seed(hashing.key(config.seed, "init") >> 1)
     model = backbones.create(config.model, len(data.classes), report)
-    return chosen(config.method, model, data).to(device, memory_format=torch.channels_last)
+    method = chosen(config.method, model, data)
+    for line in method.notices():
+        report(f"note: {line}")
+    return method.to(device, memory_format=torch.channels_last)

@@ -60,6 +60,10 @@ class Method(nn.Module, ABC):
         """
         return losses.build(options.loss, data)
 
+    def notices(self) -> list[str]:
+        """What a user should know before training, a line each; none unless the method says so."""
+        return []
+
     @abstractmethod
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """Scalar loss terms by name; their sum is minimised."""

@@ -12,7 +12,6 @@ Both batches pass through the bottom, and each branch, as one. With one branch a
 
 from __future__ import annotations
 
-import warnings
 from typing import Annotated, Literal
 
 import torch
@@ -23,7 +22,6 @@ from fastlt import ops
 from fastlt.batch import Batch, StreamSpec, joined
 from fastlt.config import MethodConfig, StreamConfig, TrainingStream
 from fastlt.distributed import global_mean
-from fastlt.errors import UserNotice
 from fastlt.losses.base import multi_hot
 from fastlt.methods.base import LossOfLogits, Method
 from fastlt.models.averaging import mean_logits, mean_probabilities
@@ -76,8 +74,6 @@ class Collaborative(Method):
         names = BRANCHES if options.branches == "both" else (options.branches,)
         self.options = options
         self.network = TwoBranch(model, names)
-        if len(names) == 2 and options.consistency and _has_dropout(model):
-            warnings.warn(DROPOUT, UserNotice, stacklevel=2)
         self.compensation = _compensations(options.compensation, names, len(data.classes))
         self.streams = {name: StreamSpec(getattr(options, name)) for name in names}
         self.epoch_of = names[0]
@@ -89,6 +85,11 @@ class Collaborative(Method):
         """The classification of either branch before the compensation has learned anything."""
         weights = _class_weights(options, data)
         return lambda logits, labels, progress: classification(logits, labels, **weights)
+
+    def notices(self) -> list[str]:
+        """That dropout in the branches works against the consistency of what they give."""
+        acts = len(self.streams) == 2 and self.options.consistency and _has_dropout(self.network.branches)
+        return [DROPOUT] if acts else []
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """`classification_<branch>` of each branch, and `consistency` where there are two."""
@@ -143,9 +144,10 @@ def classification(logits: Tensor, labels: Tensor, **vectors: Tensor | None) -> 
     return global_mean(total, (labels >= 0).sum())
 
 
-def _has_dropout(model: nn.Module) -> bool:
+def _has_dropout(network: nn.Module) -> bool:
     """As a module, or as timm's networks have it before their classifier."""
-    return getattr(model, "drop_rate", 0) > 0 or any(isinstance(m, nn.Dropout) and m.p for m in model.modules())
+    modules = list(network.modules())
+    return any(getattr(m, "drop_rate", None) or isinstance(m, nn.modules.dropout._DropoutNd) and m.p for m in modules)
 
 
 def _class_weights(options: Options, data: TrainingSet) -> dict[str, Tensor | None]:

@@ -53,9 +53,9 @@ def test_every_part_names_data_rows_and_figures_that_there_are(preset):
         assert set(sweep.published(chosen)) & labels
 
 
-def test_all_rows_of_a_part_have_the_same_budget():
+def test_all_rows_of_a_part_have_the_same_budget_but_those_that_say_otherwise():
     for part in PRESETS["cpu"]:
-        variants = [v for v in sweep.variants(sweep.load(part.sweep)) if not v.runs_of]
+        variants = [v for v in sweep.variants(sweep.load(part.sweep)) if not v.runs_of and "epochs" not in v.label]
         budgets = {
             (config.train.epochs, config.train.batch, config.model.backbone, config.pipeline.size, config.optimizer.lr)
             for config in (run_config.load(variant.recipe, variant.overrides)[0] for variant in variants)
