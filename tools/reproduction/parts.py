@@ -110,10 +110,10 @@ PRESETS: dict[str, tuple[Part, ...]] = {
             note="The test split is balanced, so top-1 is balanced accuracy. tail3: the three rarest classes. Logit "
             "adjustment with tau = 1 is balanced softmax but for a constant in every logit, which changes no gradient: "
             "equal figures say that both are implemented alike, and are no second proof.",
-            finding="Not as published: class-balanced sampling is best, and DiVE is no better than its teacher. The first "
-            "looks like a matter of scale: with twice the epochs (below, seed 0) balanced softmax gains 7.3 points, "
-            "class-balanced sampling 1.2, and the gap of 5.5 points is gone. DiVE is as good as its teacher there too; "
-            "the margin published over balanced softmax (42.4 to 45.4) is of CIFAR-100 with ResNet-32.",
+            finding="Not as published: class-balanced sampling is best, and DiVE is no better than its teacher. The "
+            "first looks like a matter of scale: with twice the epochs (below, seed 0) balanced softmax gains 7.3 "
+            "points, class-balanced sampling 1.2, and the gap of 5.5 points is gone. DiVE is as good as its teacher "
+            "there too; the margin published over balanced softmax (42.4 to 45.4) is of CIFAR-100 with ResNet-32.",
         ),
         Part(
             "corel5k",
