@@ -21,14 +21,14 @@ from fastlt.bench.timing import case, flows_in_turn, rates_in_turn
 
 from fastlt import dali
 from fastlt.batch import StreamSpec
-from fastlt.config import DataConfig, PipelineConfig
+from fastlt.config import DataConfig, PipelineConfig, StreamConfig
 from fastlt.data.shards import ShardSet
 from fastlt.loader import Loader
 from fastlt.streams import Uniform
 
 BATCH, BATCHES, ROUNDS = 256, 40, 7
 SIZES = ((HEIGHT // 2, WIDTH // 2), (HEIGHT, WIDTH))
-LOADED, LOADED_BATCHES, REST = 128, 40, 0.3
+LOADED, LOADED_BATCHES, REST = 128, 400, 0.3
 SMALL = PipelineConfig(name="crop_flip", size=32)
 
 
@@ -92,8 +92,8 @@ def _copies(size: int, count: int) -> int:
 
 
 def _streams() -> list[dict]:
-    """One stream of double the batch, and two."""
-    two = {"one": StreamSpec(), "other": StreamSpec()}
+    """One stream of double the batch, and two: uniform and class-balanced."""
+    two = {"uniform": StreamSpec(), "balanced": StreamSpec(StreamConfig(sampling="class_balanced"))}
     with raw_set() as (records, _), contextlib.ExitStack() as stack:
         flows = {
             "one stream": stack.enter_context(_images(records, {"main": StreamSpec()}, 2 * LOADED)),
