@@ -148,8 +148,8 @@ PRESETS: dict[str, tuple[Part, ...]] = {
             (("+ logit consistency", "uniform branch only"), ("+ logit consistency", "re-balanced branch only")),
             note="The published figures are of VOC-LT; they show the order to expect, not the height.",
             finding="Both branches are above either alone, as published; logit consistency with the paper's lambda of "
-            "0.1 is not, by far. Two reasons were found. One was ours: the recipe had dropout, which the paper's network "
-            "does not have. It draws another mask in each branch, so that the term acts on chance; without it 27.8 "
+            "0.1 is not, by far. Two reasons were found. One was ours: the recipe had dropout, which the paper's "
+            "network does not have. It draws another mask in each branch, so that the term acts on chance; without it 27.8 "
             "(seed 0) becomes 32.6, and the recipe of collaborative training has none any more. The other is scale: "
             "the term holds the training loss of a branch at 0.070 after these 475 steps, where it is 0.024 and 0.031 "
             "without; the part below trains for longer. With a tenth of lambda (one run, for this question, no "
