@@ -73,8 +73,8 @@ def _setting(part: Part, table: dict) -> str:
         run["summary"]: run["minutes"] for row in table["rows"] for run in row["runs"]
     }  # some are measured twice
     return (
-        f"`fastlt build {data.source} {data.options}`, then `fastlt sweep {part.sweep}`. All rows: {changed}. "
-        f"{len(minutes)} runs, {sum(minutes.values()):.0f} minutes of training."
+        f"`fastlt build {data.source} {data.options}`, then `fastlt sweep {part.sweep}`. Rows whose names do not say "
+        f"otherwise: {changed}. {len(minutes)} runs, {sum(minutes.values()):.0f} minutes of training."
     )
 
 
