@@ -149,13 +149,13 @@ PRESETS: dict[str, tuple[Part, ...]] = {
             note="The published figures are of VOC-LT; they show the order to expect, not the height.",
             finding="Both branches are above either alone, as published; logit consistency with the paper's lambda of "
             "0.1 is not, by far. Two reasons were found. One was ours: the recipe had dropout, which the paper's "
-            "network does not have. It draws another mask in each branch, so that the term acts on chance; without it "
-            "27.8 (seed 0) becomes 32.6, and the recipe of collaborative training has none any more. The other is "
-            "scale: the term holds the training loss of a branch at 0.070 after these 475 steps, where it is 0.024 and 0.031 "
-            "without; the part below trains for longer. With a tenth of lambda (one run, for this question, no "
-            "candidate) the average is above either branch trained alone (34.5, 35.9 with seed 0), but no higher than "
-            "without the term (36.1). Compensation stands on the term and falls with it; it was not trained without "
-            "dropout.",
+            "network does not have. It draws another mask in each branch, so that the term acts on chance; "
+            "without it 27.8 (seed 0) becomes 32.6, and the recipe of collaborative training has none any more. "
+            "The other is scale: the term holds the training loss of a branch at 0.070 after these 475 steps, "
+            "where it is 0.024 and 0.031 without; the part below trains for longer. With a tenth of lambda (one "
+            "run, for this question, no candidate) the average is above either branch trained alone (34.5, 35.9 "
+            "with seed 0), but no higher than without the term (36.1). Compensation stands on the term and falls "
+            "with it; it was not trained without dropout.",
         ),
         Part(
             "corel5k-lt-longer",
