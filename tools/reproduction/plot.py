@@ -12,6 +12,8 @@ from fastlt.report.plots import INK, png, shortened
 from reproduction.compare import Difference
 from reproduction.parts import Part
 
+LABEL = 60  # letters: rows may differ in their last words
+
 
 def save(part: Part, table: dict, path: Path) -> None:
     rows = [(row["label"], _values(row, part.metric)) for row in table["rows"]]
@@ -21,7 +23,7 @@ def save(part: Part, table: dict, path: Path) -> None:
     axes.barh(range(len(rows)), [mean(values) for _, values in rows], color="#d6dde5", height=0.7)
     for place, (_, values) in enumerate(rows):
         axes.plot(values, [place] * len(values), "o", color=INK["train"], markersize=4)
-    axes.set_yticks(range(len(rows)), [shortened(label) for label, _ in rows], parse_math=False)
+    axes.set_yticks(range(len(rows)), [shortened(label, LABEL) for label, _ in rows], parse_math=False)
     axes.set_xlabel(f"{part.metric.replace('_', ' ')}, percent; a point for each seed")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
