@@ -2,9 +2,9 @@
 
 A JPEG picture is stored by the frequencies of blocks of 8 x 8 pixels; leaving the higher ones out gives a smaller
 picture (libjpeg's scaled decoding, by Pillow's `draft`; DALI's decoders do not offer it). What it gives differs from
-all pixels resized with antialiasing where there is detail that both must leave out: in photographs by about a level of
-255 in the mean, and by 5 in a hundredth of the values; more in noise (tests/pipelines/test_scaled_decoding.py). The
-edges of a window move by half a pixel of the smaller picture at most.
+all pixels resized with antialiasing where there is detail that both must leave out: in photographs by less than a level
+of 255 in the mean, and by less than 5 in 99 of 100 values; by more in noise
+(tests/pipelines/test_scaled_decoding.py). The edges of a window move by half a pixel of the smaller picture at most.
 """
 
 from __future__ import annotations

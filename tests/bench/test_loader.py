@@ -84,7 +84,9 @@ def test_pictures_that_building_made_smaller_have_rows_beside_the_same_as_they_a
 def test_large_pictures_decoded_at_a_fraction_have_a_row_beside_the_same_in_full(found):
     full, scaled = [case for case in of(found, "fastlt") if case["setting"].startswith("1200 x 900")]
     assert "as they are" in full["setting"] and "scaled_decoding" in scaled["setting"]
-    assert scaled["vs_as_they_are"] > 0
+    own, reference = scaled["samples"]["with pipeline.scaled_decoding"], full["samples"]["as they are"]
+    expected = statistics.median(a / b for a, b in zip(own, reference, strict=True))
+    assert scaled["vs_as_they_are"] == pytest.approx(expected, rel=0.02)
 
 
 def test_the_limit_stands_beside_our_figure(found):
