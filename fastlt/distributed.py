@@ -77,6 +77,13 @@ def mean(values: Tensor) -> Tensor:
     return values / dist.get_world_size()
 
 
+def add_up(*tensors: Tensor) -> None:
+    """Makes each the sum over ranks, in place."""
+    if dist.is_initialized():
+        for tensor in tensors:
+            dist.all_reduce(tensor)
+
+
 def global_mean(total: Tensor, count: Tensor) -> Tensor:
     """`total / count` over all ranks, scaled so that DistributedDataParallel's average over ranks gives the mean.
 

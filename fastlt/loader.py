@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import fastlt.ops.records  # noqa: F401  by which fastlt.data.records reads
-from fastlt import dali, one_pass, resident, scaled_decoding, streams
+from fastlt import cached_features, dali, one_pass, resident, scaled_decoding, streams
 from fastlt.batch import Batch, StreamSpec
 from fastlt.bundle import Bundle, by_graph
 from fastlt.config import DataConfig, PipelineConfig
@@ -28,7 +28,7 @@ from fastlt.prefetch import Fed, Feed, Prepared, Window
 from fastlt.replacement import Replacement
 
 MOST_STEPS, MOST_POSITIONS = 128, 32_768  # that a remote set is told of ahead
-Graph = dali.Graph | one_pass.OnePass | resident.Graph  # what makes the pictures of a bundle
+Graph = dali.Graph | one_pass.OnePass | resident.Graph | cached_features.Graph  # what makes the pictures of a bundle
 
 
 class Records(Protocol):
@@ -82,6 +82,7 @@ class Loader:
         self.held = None if in_order else self._held()
         shown = records if self.held is None else resident.Numbers(records)
         self.replacement = Replacement(shown, members, data.max_bad_images, within_class=not in_order)
+        self.features: torch.Tensor | None = None
         self.step = 0
         self._running: list[Graph] = []
         self._window: Window[list[Prepared]] | None = None
@@ -96,6 +97,11 @@ class Loader:
         for part in self.parts:
             if isinstance(part.stream, streams.Switched):
                 part.stream.border = step * part.batch
+
+    def show_features(self, features: torch.Tensor) -> None:
+        """From the next step on `images` are what frozen stages made of them, [ways, N, h, w, C] (cached_features)."""
+        self.close()
+        self.features, self.replacement.records = features, resident.Numbers(self.records)
 
     @property
     def bad_images(self) -> set[int]:
@@ -170,6 +176,8 @@ class Loader:
     def _graph(self, config: PipelineConfig, batch: int, threads: int, feed: Feed) -> Graph:
         encoding, prefetch, half = self.records.encoding, self.data.prefetch, self.place.half
         device, device_id = self._dali_device()
+        if self.features is not None:
+            return cached_features.Graph(config, self.features, feed)
         if self.held is not None:
             return resident.Graph(config, self.held, feed, half)
         if device == "cpu" and one_pass.serves(config):
@@ -242,7 +250,7 @@ class Loader:
         prepared = self._window.get(self.step)
         self.close()
         found = set()
-        if self.records.encoding != "raw":
+        if self.replacement.records.encoding != "raw":
             for bundle, rows in zip(self.bundles, prepared, strict=True):
                 windows = rows.fed.drawn["window_start"], rows.fed.drawn["window_shape"]
                 refused = self._undecoded(bundle.pipeline, rows.fed.pictures, *windows)

@@ -23,6 +23,8 @@ SHARE = 0.25  # of the memory that is free
 class Numbers:
     """The records of a set that is held: its pictures are read as their numbers, int64 [B]."""
 
+    encoding = "raw"  # nothing of them is to be decoded
+
     def __init__(self, records: Any) -> None:
         self._records = records
 

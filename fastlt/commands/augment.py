@@ -14,6 +14,7 @@ from fastlt.commands.data import closing_lines
 from fastlt.data.build import build
 from fastlt.distributed import device_of
 from fastlt.errors import UserError
+from fastlt.free_memory import free_memory
 from fastlt.train.display import Display
 from fastlt.wgan.allocator import keep_freed_memory
 from fastlt.wgan.settings import Settings
@@ -21,7 +22,6 @@ from fastlt.wgan.source import Source
 from fastlt.wgan.training import Training
 
 ON_GPU, ON_CPU = 64, 1  # images at once; a CPU has no more to give than one needs, if it is not small
-ROOM = Path("/proc/meminfo")
 
 
 def make_by_wgan(
@@ -64,8 +64,8 @@ def _maker(settings: Settings, device: torch.device) -> Callable:
 
 
 def _require_memory(settings: Settings, at_once: int, device: torch.device) -> None:
-    """Raises UserError if the networks will not fit; a process that takes too much may be killed without a word."""
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _free_memory()
+    """Raises UserError if the networks will not fit."""
+    free = free_memory(device)
     if free is not None and at_once * settings.memory > free:
         fit = free // settings.memory
         advice = f"give --at-once {fit}" if fit else "make --channels or --size smaller"
@@ -73,11 +73,3 @@ def _require_memory(settings: Settings, at_once: int, device: torch.device) -> N
             f"{at_once} images at once take about {at_once * settings.memory / 1e9:.1f} GB, {free / 1e9:.1f} GB are "
             f"free; {advice}"
         )
-
-
-def _free_memory() -> int | None:
-    """Bytes; None but on Linux."""
-    if not ROOM.exists():
-        return None
-    line = next(line for line in ROOM.read_text().splitlines() if line.startswith("MemAvailable:"))
-    return int(line.split()[1]) * 1024

@@ -135,8 +135,15 @@ class ModelConfig(Section):
     drop_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0  # dropout before the classifier
     classifier: Literal["linear", "cosine"] = "linear"  # cosine: of features and class weights, as LDAM has it
     frozen_stages: Annotated[int, Field(ge=0)] = 0  # stem and the first stages that do not learn
+    cache_frozen: bool = False  # what these make of each picture is kept in memory; for recipes that only flip
     frozen_batch_norm: bool = False  # running statistics are used and kept as they are
     sync_batch_norm: bool = False  # statistics over all ranks
+
+    @model_validator(mode="after")
+    def _something_to_cache(self) -> ModelConfig:
+        if self.cache_frozen and not self.frozen_stages:
+            raise ValueError("cache_frozen keeps what frozen stages make of a picture, but frozen_stages is 0")
+        return self
 
 
 class LossConfig(Section):

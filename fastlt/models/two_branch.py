@@ -10,16 +10,14 @@ Guo & Wang, CVPR 2021, figure 2, and the bilateral branches of Zhou et al., CVPR
 from __future__ import annotations
 
 import copy
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from fastlt.errors import UserError
+from fastlt.models import cut
 from fastlt.models.freeze import stage_parameters
-
-_PROBE_SIDE = 128  # pixels of the picture on which the parts are compared with the whole
 
 
 class TwoBranch(nn.Module):
@@ -68,7 +66,10 @@ def split(network: nn.Module) -> tuple[Bottom, Top]:
     module that holds parameters of timm's last group of stages (`layer4` of a ResNet), or of none before it.
     Raises UserError where the parts do not compute what the whole does.
     """
-    before, behind = _modules_by_side(network)
+    try:
+        before, behind = cut.sides(network, len(stage_parameters(network)) - 1)
+    except cut.NoCut as error:
+        raise _no_split(network) from error
     bottom, top = copy.deepcopy(network), copy.deepcopy(network)
     for part, idle in ((bottom, behind), (top, before)):
         for name in idle:
@@ -78,86 +79,10 @@ def split(network: nn.Module) -> tuple[Bottom, Top]:
     return parts
 
 
-def _modules_by_side(network: nn.Module) -> tuple[list[str], list[str]]:
-    """The outermost modules that run before the last stage, and those that run from there on, in a forward pass."""
-    bottom_parameters = {name for stage in stage_parameters(network)[:-1] for name in stage}
-    calls = _calls(network)
-    cut = next((begin for name, (begin, _) in calls.items() if _is_top(network, name, bottom_parameters)), None)
-    if cut is None:
-        raise _no_split(network)
-    before = {name for name, (_, end) in calls.items() if end < cut}
-    behind = {name for name, (begin, _) in calls.items() if begin >= cut}
-    return _outermost(before), _outermost(behind)
-
-
-def _is_top(network: nn.Module, name: str, bottom_parameters: set[str]) -> bool:
-    inside = [f"{name}.{parameter}" for parameter, _ in network.get_submodule(name).named_parameters()]
-    return bool(inside) and not bottom_parameters.intersection(inside)
-
-
-def _calls(network: nn.Module) -> dict[str, tuple[int, int]]:
-    """When each module began first and ended last, counted in events, in the order of their beginnings."""
-    begins: dict[str, int] = {}
-    ends: dict[str, int] = {}
-    events = itertools.count()
-
-    def begin(name: str) -> Callable[..., None]:
-        def hook(*_) -> None:
-            begins.setdefault(name, next(events))
-
-        return hook
-
-    def end(name: str) -> Callable[..., None]:
-        def hook(*_) -> None:
-            ends[name] = next(events)
-
-        return hook
-
-    handles = []
-    for name, module in network.named_modules():
-        if name:
-            handles += [module.register_forward_pre_hook(begin(name)), module.register_forward_hook(end(name))]
-    try:
-        _run(network)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {name: (first, ends[name]) for name, first in begins.items()}
-
-
-def _outermost(names: set[str]) -> list[str]:
-    def parents(name: str) -> set[str]:
-        parts = name.split(".")
-        return {".".join(parts[:count]) for count in range(1, len(parts))}
-
-    return sorted(name for name in names if not parents(name) & names)
-
-
-@torch.no_grad()
-def _run(*parts: nn.Module) -> Tensor:
-    """What the parts make of one small made picture, one after the other, in eval mode."""
-    first = parts[0]
-    side = _side(getattr(first, "network", first))
-    parameter = next(first.parameters())
-    x = torch.linspace(-1, 1, 3 * side * side, dtype=parameter.dtype, device=parameter.device).view(1, 3, side, side)
-    training = [part.training for part in parts]
-    for part in parts:
-        x = part.eval()(x)
-    for part, was in zip(parts, training, strict=True):
-        part.train(was)
-    return x
-
-
-def _side(network: nn.Module) -> int:
-    """Pixels of the picture's side: small, but for a network that takes one size alone."""
-    settings = getattr(network, "pretrained_cfg", None) or {}
-    return settings["input_size"][-1] if settings.get("fixed_input_size") else _PROBE_SIDE
-
-
 def _check_equal(network: nn.Module, bottom: Bottom, top: Top) -> None:
-    whole = _run(network)
+    whole = cut.run(network)
     try:
-        same = torch.allclose(_run(bottom, top), whole, rtol=1e-4, atol=1e-5)
+        same = torch.allclose(cut.run(bottom, top), whole, rtol=1e-4, atol=1e-5)
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise _no_split(network) from error
     if not same:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
@@ -20,9 +21,10 @@ from fastlt.errors import UserError
 from fastlt.evaluate.metrics import evaluate
 from fastlt.evaluate.scoring import score
 from fastlt.loader import Loader, Placement
+from fastlt.models.frozen_part import FrozenPart
 from fastlt.progress import Progress, TrainingSet, second_stage_start
 from fastlt.shared_arrays import one_copy_a_host
-from fastlt.train import checkpoint, optim, precision, schedule, state
+from fastlt.train import checkpoint, frozen_features, optim, precision, schedule, state
 from fastlt.train.bad_images import BadImages
 from fastlt.train.clock import Clock
 from fastlt.train.display import Display, headline
@@ -101,6 +103,8 @@ class Trainer:
             config.data,
             Placement(ranks.rank, ranks.count, ranks.device, half=self.precision.dtype == torch.float16),
         )
+        if config.model.cache_frozen:
+            frozen_features.check(self.method, config)
         _check_parts(config.train.batch, ranks.count, config.train.accumulate)
         self._set_length()
         self.step = 0
@@ -114,6 +118,7 @@ class Trainer:
             self.parallel = DistributedDataParallel(
                 self.method, broadcast_buffers=False, find_unused_parameters=self.method.idle_parameters
             )
+        self.network_from: Callable[[], AbstractContextManager] = contextlib.nullcontext  # pictures, or features
         self.events: Events | None = None
         self.sums: dict[str, Tensor] = {}
         self.bad_images = BadImages(self.loader.replacement, records, folder, ranks.is_first, display.say)
@@ -139,6 +144,9 @@ class Trainer:
     def run(self, until: int | None = None) -> None:
         """Every remaining step (or those before `until`), with logging, validation and checkpoints where due."""
         end = self.steps if until is None else until
+        if self.config.model.cache_frozen and self.loader.features is None:
+            with self.clock.paused():
+                self._cache_frozen()
         self.method.train()
         self._open_events()
         self.display.begin(self.step, self.steps, [str(self.precision)])
@@ -159,6 +167,13 @@ class Trainer:
                 if stopping:
                     raise Interrupted(f"stopped after step {self.step} of {self.steps}")
 
+    def _cache_frozen(self) -> None:
+        """From here on steps begin behind the frozen stages, whose weights no longer change."""
+        with self.precision.autocast():
+            found = frozen_features.compute(self.method, self.records, self.config, self.ranks, self.display)
+        self.loader.show_features(found)
+        self.network_from = FrozenPart(self.method).passed_over
+
     def _open_events(self) -> None:
         if self.ranks.is_first and self.events is None:
             self.events = Events(self.folder.events, self.step)
@@ -178,7 +193,7 @@ class Trainer:
         parts = batch.parts(self.config.train.accumulate)
         for number, part in enumerate(parts):
             last = number == len(parts) - 1
-            with contextlib.nullcontext() if last else self._no_sync(), self.precision.autocast():
+            with contextlib.nullcontext() if last else self._no_sync(), self.precision.autocast(), self.network_from():
                 terms = self.parallel(part, now)
             with contextlib.nullcontext() if last else self._no_sync():
                 self.scaler.scale(sum(terms.values()) / len(parts)).backward()

@@ -212,7 +212,7 @@ def test_real_and_made_pictures_become_one_set(one, several, tmp_path):
     ],
 )
 def test_wrong_input_ends_in_one_line(arguments, said, digits, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("fastlt.commands.augment._free_memory", lambda: 1 << 30)
+    monkeypatch.setattr("fastlt.commands.augment.free_memory", lambda device: 1 << 30)
     assert said in failure(capsys, digits, tmp_path, *arguments)
     assert not list(tmp_path.rglob("*.h5"))
 
