@@ -26,8 +26,8 @@ def ways(config: PipelineConfig) -> Iterator[PipelineConfig]:
     more = [f"pipeline.{step}" for step in steps if getattr(config, step)]
     if config.name != "squash" or more:
         raise UserError(
-            f"model.cache_frozen: with {', '.join(more) or f'pipeline.name={config.name}'} a picture looks "
-            "different in each epoch; it serves pipeline.name=squash with nothing but flips; change that, or leave it out"
+            f"model.cache_frozen: with {', '.join(more) or f'pipeline.name={config.name}'} a picture "
+            "looks different in each epoch; it serves pipeline.name=squash with flips alone; change that, or leave it out"
         )
     flips = [(0.0, 1.0) if chance else (0.0,) for chance in (config.vertical_flip, config.horizontal_flip)]
     for vertical, horizontal in itertools.product(*flips):

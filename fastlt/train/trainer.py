@@ -145,8 +145,7 @@ class Trainer:
         """Every remaining step (or those before `until`), with logging, validation and checkpoints where due."""
         end = self.steps if until is None else until
         if self.config.model.cache_frozen and self.loader.features is None:
-            with self.clock.paused():
-                self._cache_frozen()
+            self._cache_frozen()
         self.method.train()
         self._open_events()
         self.display.begin(self.step, self.steps, [str(self.precision)])
