@@ -27,7 +27,7 @@ def ways(config: PipelineConfig) -> Iterator[PipelineConfig]:
     if config.name != "squash" or more:
         raise UserError(
             f"model.cache_frozen: with {', '.join(more) or f'pipeline.name={config.name}'} a picture "
-            "looks different in each epoch; it serves pipeline.name=squash with flips alone; change that, or leave it out"
+            "looks different in each epoch; give pipeline.name=squash with flips alone, or leave model.cache_frozen out"
         )
     flips = [(0.0, 1.0) if chance else (0.0,) for chance in (config.vertical_flip, config.horizontal_flip)]
     for vertical, horizontal in itertools.product(*flips):

@@ -79,8 +79,8 @@ class Loader:
             _check_batch(part, self.place.ranks)
         self.bundles = by_graph(self.parts, self.place.rank, self.place.ranks)  # one a graph
         in_order = all(spec.stream.sampling == "sequential" for spec in specs.values())  # evaluation: any stands in
-        self.held = None if in_order else self._held()
-        shown = records if self.held is None else resident.Numbers(records)
+        self.held: torch.Tensor | None = None  # on the GPU
+        shown = records if in_order else self._hold()
         self.replacement = Replacement(shown, members, data.max_bad_images, within_class=not in_order)
         self.features: torch.Tensor | None = None
         self.step = 0
@@ -166,12 +166,15 @@ class Loader:
         if on_cpu:
             self._ahead = Window(self._run, first, depth=prefetch, name="fastlt-pictures")
 
-    def _held(self) -> torch.Tensor | None:
-        """The pictures, where they are few and small enough to stay on the GPU."""
-        device = self.place.device
-        if device.type != "cuda":
-            return None
-        return resident.held(self.records, [b.pipeline for b in self.bundles], device, resident.room(device))
+    def _hold(self) -> Records:
+        """Where pictures are read from: of sets that are few and small enough to stay in memory from there."""
+        device, records = self.place.device, self.records
+        if device.type == "cuda":
+            pipelines = [bundle.pipeline for bundle in self.bundles]
+            self.held = resident.held_as_shown(records, pipelines, device, resident.room(device))
+            return records if self.held is None else resident.Numbers(records)
+        pictures = resident.held(records, device, resident.room(device))
+        return records if pictures is None else resident.Copies(records, pictures.numpy())
 
     def _graph(self, config: PipelineConfig, batch: int, threads: int, feed: Feed) -> Graph:
         encoding, prefetch, half = self.records.encoding, self.data.prefetch, self.place.half

@@ -37,7 +37,10 @@ class Prepared:
 
 
 class Window(Generic[T]):
-    """The steps prepared ahead of their use, filled by one thread and bounded in number."""
+    """The steps prepared ahead of their use, filled by one thread and bounded in number.
+
+    Once full it is filled again when half of it is used, so that a thread is not woken for each small step.
+    """
 
     def __init__(self, prepare: Callable[[int], T], start: int, depth: int, name: str) -> None:
         self._prepare, self._next, self._depth = prepare, start, depth
@@ -45,47 +48,50 @@ class Window(Generic[T]):
         self._ready: dict[int, T] = {}
         self._error: BaseException | None = None
         self._open = True
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        self._filled, self._used = threading.Condition(lock), threading.Condition(lock)
         self._thread = threading.Thread(target=self._fill, name=name, daemon=True)
         self._thread.start()
 
     def get(self, step: int) -> T:
         """Waits until `step` is there. Raises what preparing it raised."""
-        with self._changed:
-            self._changed.wait_for(lambda: step in self._ready or self._error)
+        with self._filled:
+            self._filled.wait_for(lambda: step in self._ready or self._error)
             if step in self._ready:
                 return self._ready[step]
             raise self._error
 
     def drop_before(self, step: int) -> None:
-        with self._changed:
+        with self._used:
             for old in [number for number in self._ready if number < step]:
                 del self._ready[old]
             self._oldest = step
-            self._changed.notify_all()
+            if self._next <= self._oldest + self._depth // 2:
+                self._used.notify()
 
     def close(self) -> None:
-        with self._changed:
+        with self._used:
             self._open = False
-            self._changed.notify_all()
+            self._used.notify()
         self._thread.join()
 
     def _fill(self) -> None:
         try:
             while self._wait_for_room():
                 prepared = self._prepare(self._next)
-                with self._changed:
+                with self._filled:
                     self._ready[self._next] = prepared
                     self._next += 1
-                    self._changed.notify_all()
+                    self._filled.notify_all()
         except BaseException as error:  # handed to whoever waits in `get`
-            with self._changed:
+            with self._filled:
                 self._error = error
-                self._changed.notify_all()
+                self._filled.notify_all()
 
     def _wait_for_room(self) -> bool:
-        with self._changed:
-            self._changed.wait_for(lambda: not self._open or self._next < self._oldest + self._depth)
+        with self._used:
+            if self._next >= self._oldest + self._depth:
+                self._used.wait_for(lambda: not self._open or self._next <= self._oldest + self._depth // 2)
             return self._open
 
 

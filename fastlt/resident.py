@@ -1,11 +1,14 @@
-"""Small raw pictures held whole on the GPU: what travels for a step are their numbers and what was drawn for them.
+"""Small raw pictures held whole in memory.
 
-For recipes that resize none of them; CIFAR-10 takes 150 MB. The steps are those of `ops.pictures_to_batch` and their
-pixels its, but for roundings (tests/test_resident.py), in PyTorch's own operators, so on any device.
+On the GPU, for recipes that resize none of them: what travels for a step are their numbers and what was drawn for them;
+CIFAR-10 takes 150 MB. The steps are those of `ops.pictures_to_batch` and their pixels its, but for roundings
+(tests/test_resident.py), in PyTorch's own operators, so on any device. On the CPU a step copies its pictures from
+memory, which is less work than to read them.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -15,15 +18,15 @@ from torch import Tensor
 from fastlt import one_pass
 from fastlt.config import PipelineConfig
 from fastlt.dali import Source
+from fastlt.free_memory import free_memory
 
 AT_ONCE = 4096  # pictures read by one call
 SHARE = 0.25  # of the memory that is free
+MOST_ON_CPU = 1 << 30  # larger sets take too long to read before the first step
 
 
-class Numbers:
-    """The records of a set that is held: its pictures are read as their numbers, int64 [B]."""
-
-    encoding = "raw"  # nothing of them is to be decoded
+class _Records:
+    """All but the pictures is the set's own."""
 
     def __init__(self, records: Any) -> None:
         self._records = records
@@ -34,30 +37,60 @@ class Numbers:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._records, name)
 
+
+class Numbers(_Records):
+    """The records of a set that is held where it is shown: its pictures are read as their numbers, int64 [B]."""
+
+    encoding = "raw"  # nothing of them is to be decoded
+
     def read(self, indices: np.ndarray) -> np.ndarray:
         return indices
 
 
-def held(records: Any, configs: list[PipelineConfig], device: torch.device, room: int) -> Tensor | None:
-    """uint8 [N, size, size, 3] on `device`: all pictures; None where they are not raw ones of the one size that every
-    recipe shows whole, are read from an address, or take more than `room` bytes."""
-    size = configs[0].size
-    if records.encoding != "raw" or records.is_remote or len(records) * size * size * 3 > room:
+class Copies(_Records):
+    """The records of a set whose `pictures` are held, uint8 [N, h, w, 3]: those that are read are copied from there."""
+
+    def __init__(self, records: Any, pictures: np.ndarray) -> None:
+        super().__init__(records)
+        self._pictures = pictures
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        return self._pictures[indices]
+
+
+def held(records: Any, device: torch.device, room: int) -> Tensor | None:
+    """uint8 [N, h, w, 3] on `device`: all pictures; None where they are not raw ones of one shape, are read from an
+    address, or take more than `room` bytes."""
+    if records.encoding != "raw" or records.is_remote or not len(records):
         return None
-    if not all(config.size == size and _shows_whole(config) for config in configs):
+    height, width = records.shapes(np.zeros(1, np.int64))[0].tolist()
+    if len(records) * height * width * 3 > room:
         return None
-    if not (records.shapes(np.arange(len(records))) == size).all():
+    if not (records.shapes(np.arange(len(records))) == (height, width)).all():
         return None
-    pictures = torch.empty((len(records), size, size, 3), dtype=torch.uint8, device=device)
+    pictures = torch.empty((len(records), height, width, 3), dtype=torch.uint8, device=device)
     for begin in range(0, len(records), AT_ONCE):
         some = np.arange(begin, min(begin + AT_ONCE, len(records)))
-        pictures[some[0] : some[-1] + 1] = torch.from_numpy(np.stack(list(records.read(some))))
+        pictures[some[0] : some[-1] + 1] = torch.from_numpy(records.read(some))
     return pictures
 
 
+def held_as_shown(records: Any, configs: list[PipelineConfig], device: torch.device, room: int) -> Tensor | None:
+    """What `held` gives, where every recipe shows the pictures whole and in the size that they have."""
+    size = configs[0].size
+    if not all(config.size == size and _shows_whole(config) for config in configs):
+        return None
+    if not len(records) or (records.shapes(np.zeros(1, np.int64)) != size).any():
+        return None
+    return held(records, device, room)
+
+
 def room(device: torch.device) -> int:
-    """Bytes of a GPU that a set may take."""
-    return int(torch.cuda.mem_get_info(device)[0] * SHARE)
+    """Bytes that a set may take."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0] * SHARE)
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return min(MOST_ON_CPU, int((free_memory(device) or 0) * SHARE) // here)
 
 
 class Graph:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastlt import one_pass
+from fastlt import one_pass, resident
 from fastlt.batch import StreamSpec, joined
 from fastlt.config import DataConfig, PipelineConfig, StreamConfig
 from fastlt.data.build import build
@@ -163,6 +163,19 @@ class TestRawPicturesOfOneSize:
             assert opened.encoding == "raw"
             yield opened
 
+    @pytest.fixture
+    def read_step_by_step(self, monkeypatch):
+        """As a set that is too large to be held."""
+        monkeypatch.setattr(resident, "MOST_ON_CPU", 0)
+
+    def test_a_set_that_is_held_shows_what_one_that_is_read_shows(self, raw, monkeypatch):
+        with loader_of(raw) as held:
+            shown = steps(held, 3, first=9)
+        monkeypatch.setattr(resident, "MOST_ON_CPU", 0)
+        with loader_of(raw) as read:
+            for one, other in zip(shown, steps(read, 3, first=9), strict=True):
+                assert_same(one, other)
+
     class InLists:
         """The same pictures, one by one."""
 
@@ -179,7 +192,7 @@ class TestRawPicturesOfOneSize:
             return list(self._records.read(indices))
 
     @pytest.mark.parametrize("form", ["operator", "graph"])
-    def test_they_are_those_of_a_list(self, raw, form, monkeypatch):
+    def test_they_are_those_of_a_list(self, raw, form, monkeypatch, read_step_by_step):
         if form == "graph":
             monkeypatch.setattr(one_pass, "serves", lambda config: False)
         with loader_of(raw) as together, loader_of(self.InLists(raw)) as alone:
@@ -197,7 +210,9 @@ class TestRawPicturesOfOneSize:
             both = [part[step].images["uniform"] for part in parts]
             assert torch.equal(torch.cat(both), whole[step].images["uniform"])
 
-    def test_streams_of_one_pipeline_are_read_by_one_call_and_are_those_of_a_loader_each(self, raw, monkeypatch):
+    def test_streams_of_one_pipeline_are_read_by_one_call_and_are_those_of_a_loader_each(
+        self, raw, monkeypatch, read_step_by_step
+    ):
         specs = {name: SPECS[name] for name in ("uniform", "balanced")}
         alone = {}
         for name, spec in specs.items():
@@ -213,7 +228,7 @@ class TestRawPicturesOfOneSize:
                 for field in ("images", "labels", "position", "index"):
                     assert torch.equal(getattr(both, field)[name], getattr(one, field)[name])
 
-    def test_a_policy_comes_to_the_same(self, raw):
+    def test_a_policy_comes_to_the_same(self, raw, read_step_by_step):
         specs = {"uniform": StreamSpec(pipeline=PipelineConfig(name="crop_flip", size=32, rand_augment={}))}
         with loader_of(raw, specs) as together, loader_of(self.InLists(raw), specs) as alone:
             for _ in range(2):

@@ -37,11 +37,10 @@ def records(tmp_path_factory):
 def steps(records, pipeline, held, ranks=1, rank=0, first=5, count=3):
     specs = {"uniform": StreamSpec(), "balanced": StreamSpec(StreamConfig(sampling="class_balanced"), views=2)}
     data = DataConfig(path=".", threads=1, prefetch=1)
-    with pytest.MonkeyPatch.context() as patch:
-        if held:
-            patch.setattr(Loader, "_held", lambda self: resident.held(self.records, [pipeline], CPU, MUCH))
-        loader = Loader(records, specs, pipeline, BATCH, 0, data, Placement(rank, ranks))
-    assert (loader.held is not None) == held
+    loader = Loader(records, specs, pipeline, BATCH, 0, data, Placement(rank, ranks))
+    if held:  # as on a GPU
+        loader.held = resident.held_as_shown(records, [pipeline], CPU, MUCH)
+        loader.replacement.records = resident.Numbers(records)
     with loader:
         loader.seek(first, set())
         return [next(loader) for _ in range(count)]
@@ -106,7 +105,7 @@ def test_half_precision_rounds_at_the_end(records):
     pipeline = PipelineConfig(name="squash", size=SIZE)
     drawn = {"mirror": np.zeros(3, np.int32)}
     fed = type("Fed", (), {"pictures": np.arange(3), "drawn": drawn})
-    pictures = resident.held(records, [pipeline], CPU, MUCH)
+    pictures = resident.held_as_shown(records, [pipeline], CPU, MUCH)
     single, half = (resident.Graph(pipeline, pictures, lambda _: fed, half).run() for half in (False, True))
     assert half.dtype == torch.float16
     assert torch.equal(half, single.half())
@@ -125,12 +124,39 @@ def test_half_precision_rounds_at_the_end(records):
 )
 def test_recipes_that_resize_or_have_a_policy_are_not_served(records, pipeline):
     fits = PipelineConfig(name="crop_flip", size=SIZE)
-    assert resident.held(records, [fits], CPU, MUCH) is not None
-    assert resident.held(records, [fits, PipelineConfig(**pipeline)], CPU, MUCH) is None
+    assert resident.held_as_shown(records, [fits], CPU, MUCH) is not None
+    assert resident.held_as_shown(records, [fits, PipelineConfig(**pipeline)], CPU, MUCH) is None
 
 
 def test_a_set_that_takes_too_much_room_is_read_step_by_step(records):
     pipeline = PipelineConfig(name="crop_flip", size=SIZE)
     needed = COUNT * SIZE * SIZE * 3
-    assert resident.held(records, [pipeline], CPU, needed) is not None
-    assert resident.held(records, [pipeline], CPU, needed - 1) is None
+    assert resident.held_as_shown(records, [pipeline], CPU, needed) is not None
+    assert resident.held_as_shown(records, [pipeline], CPU, needed - 1) is None
+
+
+def test_on_the_cpu_they_are_copied_and_never_read_again(records, monkeypatch):
+    read = [records.read(np.array([7, 3])), resident.held(records, CPU, MUCH)[[7, 3]].numpy()]
+    assert np.array_equal(*read)
+    pipeline = PipelineConfig(name="random_resized_crop", size=SIZE + 3)
+    with Loader(records, {"all": StreamSpec()}, pipeline, BATCH, 0, DataConfig(path=".", threads=1)) as loader:
+        monkeypatch.setattr(ShardSet, "read", lambda *_: pytest.fail("a picture was read"))
+        shown = next(loader)
+    assert shown.images["all"].shape == (BATCH, 3, SIZE + 3, SIZE + 3)
+
+
+def test_ranks_of_a_machine_share_the_room(monkeypatch):
+    monkeypatch.setattr(resident, "free_memory", lambda device: 800)
+    assert resident.room(CPU) == 200
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert resident.room(CPU) == 50
+
+
+def test_encoded_sets_and_pictures_of_several_shapes_are_not_held(digits, tmp_path):
+    with ShardSet(digits / "train") as encoded:
+        assert encoded.encoding == "encoded" and resident.held(encoded, CPU, MUCH) is None
+    pictures = [np.zeros((side, 8, 3), np.uint8) for side in (8, 8, 9)]
+    items = [Item(str(number), picture, (0,)) for number, picture in enumerate(pictures)]
+    build(ListSource({"train": items}, classes=1), tmp_path / "raw", workers=1)
+    with ShardSet(tmp_path / "raw" / "train") as several:
+        assert several.encoding == "raw" and resident.held(several, CPU, MUCH) is None
