@@ -49,6 +49,21 @@ COLLABORATIVE = Subject(
     4,
     32,
 )
+# All but the last stage frozen, and what it makes of the pictures kept.
+FROZEN = Subject(
+    "EfficientNet-Lite0 collaborative 128, last stage",
+    "corel5k/collaborative_lite0",
+    (
+        "model.init=null",
+        "model.frozen_stages=6",
+        "model.cache_frozen=true",
+        "pipeline.size=128",
+        "optimizer.name=sgd",
+        "train.ema=null",
+    ),
+    32,
+    256,
+)
 
 
 @contextmanager
@@ -60,6 +75,8 @@ def trainer(subject: Subject, data: Path, precision: str = "auto") -> Iterator[T
         folder = RunFolder(Path(stack.enter_context(TemporaryDirectory())))
         quiet = Display(Console(quiet=True), quiet=True)
         found = stack.enter_context(Trainer.open(run, folder, ranks, quiet))
+        if run.model.cache_frozen:
+            found.cache_frozen()
         found.method.train()
         yield found
 

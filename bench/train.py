@@ -25,16 +25,19 @@ from fastlt.batch import Batch
 from fastlt.train.trainer import Trainer
 
 ROUNDS, REST = 3, 0.5
+FROZEN_PHOTOS = 512  # enough for batches; that what is frozen looks at each of them once does not count
 LOADED = 8  # batches that the loader alone gives at a time: more than it has ready
 STEPS_ON_GPU = 20
 
 
 def cases(data: Path | None) -> list[dict]:
-    """Small raw pictures through a small network, and photographs through a large one."""
+    """Small raw pictures through a small network; photographs through a large one, and through a last stage alone."""
     with raw_set() as (records, arrays):
         found = _measured(runs.HYBRID, records, arrays, steps=4)
     with photo_set(data) as (records, files):
-        return found + _measured(runs.COLLABORATIVE, records, files, steps=1)
+        found += _measured(runs.COLLABORATIVE, records, files, steps=1)
+    with photo_set(None, count=FROZEN_PHOTOS) as (records, files):
+        return found + _measured(runs.FROZEN, records, files, steps=4)
 
 
 def summary(found: list[dict]) -> dict:

@@ -145,7 +145,7 @@ class Trainer:
         """Every remaining step (or those before `until`), with logging, validation and checkpoints where due."""
         end = self.steps if until is None else until
         if self.config.model.cache_frozen and self.loader.features is None:
-            self._cache_frozen()
+            self.cache_frozen()
         self.method.train()
         self._open_events()
         self.display.begin(self.step, self.steps, [str(self.precision)])
@@ -166,7 +166,7 @@ class Trainer:
                 if stopping:
                     raise Interrupted(f"stopped after step {self.step} of {self.steps}")
 
-    def _cache_frozen(self) -> None:
+    def cache_frozen(self) -> None:
         """From here on steps begin behind the frozen stages, whose weights no longer change."""
         with self.precision.autocast():
             found = frozen_features.compute(self.method, self.records, self.config, self.ranks, self.display)
