@@ -30,7 +30,7 @@ from fastlt.config import PipelineConfig
 from fastlt.streams import Uniform
 
 BATCH, BATCHES, OTHER_BATCHES = 64, 8, (16, 256)
-SMALL_BATCHES = 64  # of small pictures: eight are too soon over to be timed
+SMALL_BATCHES = 256  # of small pictures: fewer are too soon over to be timed
 ROUNDS, REST = 5, 0.5
 LARGER = {(480, 640): 256, (1200, 1600): 48}  # height and width: how many
 PHOTOS = PipelineConfig(name="random_resized_crop", size=224)

@@ -3,6 +3,7 @@
     python tools/reproduce.py --data FOLDER                          the preset for a CPU, some hours on two cores
     python tools/reproduce.py --data FOLDER --part corel5k           one part of it
     python tools/reproduce.py --data FOLDER --part corel5k --row ASL one row
+    python tools/reproduce.py --preset reasons --data FOLDER         experiments on what does not come out as published
     python tools/reproduce.py --preset full --data FOLDER --plan     the papers' own settings: what would be run
     python tools/reproduce.py --page                                 write the page anew, train nothing
 
@@ -37,7 +38,7 @@ def main() -> int:
         print(planned(parts))
         return 0
     failed = [] if asked.page else [part.name for part in parts if not _reproduce(part, asked)]
-    if page.write(PRESETS["cpu"], DOCS):
+    if page.write(PRESETS["cpu"], PRESETS["reasons"], DOCS):
         print(f"written: {DOCS / 'reproduction.md'}")
     if failed:
         print(

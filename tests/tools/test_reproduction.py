@@ -54,7 +54,7 @@ def test_every_part_names_data_rows_and_figures_that_there_are(preset):
 
 
 def test_all_rows_of_a_part_have_the_same_budget_but_those_that_say_otherwise():
-    for part in PRESETS["cpu"]:
+    for part in PRESETS["cpu"] + PRESETS["reasons"]:
         variants = [v for v in sweep.variants(sweep.load(part.sweep)) if not v.runs_of and "epochs" not in v.label]
         budgets = {
             (config.train.epochs, config.train.batch, config.model.backbone, config.pipeline.size, config.optimizer.lr)
@@ -103,7 +103,7 @@ def test_what_is_kept_names_no_path_of_the_machine(runs, tmp_path):
 def test_the_page_shows_differences_verdicts_and_what_is_not_run_yet(runs, tmp_path):
     part, out = runs
     keep.results(part, out, tmp_path / "docs" / "reproduction")
-    page.write(PRESETS["cpu"], tmp_path / "docs")
+    page.write(PRESETS["cpu"], PRESETS["reasons"], tmp_path / "docs")
     text = (tmp_path / "docs" / "reproduction.md").read_text()
     assert "| balanced softmax | +11.00 ± 1.00 | 2 |" in text
     assert "- balanced softmax above CE in top1: **yes**, +11.00 ± 1.00." in text
@@ -115,7 +115,7 @@ def test_the_page_shows_differences_verdicts_and_what_is_not_run_yet(runs, tmp_p
 
 
 def test_there_is_no_page_of_nothing(tmp_path):
-    assert not page.write(PRESETS["cpu"], tmp_path) and not list(tmp_path.iterdir())
+    assert not page.write(PRESETS["cpu"], PRESETS["reasons"], tmp_path) and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ the published ones, which are of larger networks trained for longer; signs are.
 
     python tools/reproduce.py --data FOLDER
 
-writes this page. The settings of a row are its recipe and what its sweep under `configs/reproduction/` changes in it;
+writes this page; `--preset reasons` runs what stands at its end: experiments on what did not come out as published. The
+settings of a row are its recipe and what its sweep under `configs/reproduction/` changes in it;
 reproduction/PART/ROW-seed-N.json keeps the summary of every run, with its versions. ± is the deviation over seeds; a
 difference is the mean of paired differences between runs of the same seed, ± its standard error.
 
@@ -31,10 +32,13 @@ What the papers have above zero:
 """
 
 
-def write(parts: tuple[Part, ...], docs: Path) -> bool:
-    """From what is kept beside the page; parts of which nothing is kept are named. False, and no page, if none is."""
+def write(parts: tuple[Part, ...], reasons: tuple[Part, ...], docs: Path) -> bool:
+    """From what is kept beside the page; parts of which nothing is kept are named. False, and no page, if none is.
+
+    `reasons` stand behind the `parts` that they explain, and not in the plot of what the papers report.
+    """
     sections, missing, differences = [], [], []
-    for part in parts:
+    for part in (*parts, *reasons):
         folder = docs / "reproduction" / part.name
         if not (folder / "table.json").exists():
             missing.append(part.title)
@@ -42,9 +46,9 @@ def write(parts: tuple[Part, ...], docs: Path) -> bool:
         table = _read(folder / "table.json")
         plot.save(part, table, folder / "plot.png")
         sections.append(_section(part, table, folder))
-        differences += [
-            (f"{part.name}: {label} above {other}", found) for label, other, found in _verdicts(part, table)
-        ]
+        if part in parts:
+            verdicts = _verdicts(part, table)
+            differences += [(f"{part.name}: {label} above {other}", found) for label, other, found in verdicts]
     if not sections:
         return False
     if missing:
