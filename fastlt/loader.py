@@ -158,7 +158,8 @@ class Loader:
         self._announced = first  # the next step whose records are to be announced
         on_cpu = self.place.device.type == "cpu"
         held = 3 * prefetch if on_cpu else prefetch  # batches that are ready, in the operator's way, and in DALI's
-        self._window = Window(self._prepare, first, depth=held + 2, name="fastlt-loader")
+        spare = held if self.records.encoding == "raw" else 0  # small pictures, small steps
+        self._window = Window(self._prepare, first, depth=held + 2, name="fastlt-loader", spare=spare)
         threads = max(1, (self.data.threads or _own_cores()) // len(self.bundles))
         for number, bundle in enumerate(self.bundles):
             feed = Feed(self._window, number, first)

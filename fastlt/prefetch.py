@@ -39,11 +39,12 @@ class Prepared:
 class Window(Generic[T]):
     """The steps prepared ahead of their use, filled by one thread and bounded in number.
 
-    Once full it is filled again when half of it is used, so that a thread is not woken for each small step.
+    It begins to prepare where fewer than `depth` steps from the oldest in use on are there, and goes on to `spare` more
+    than that, so that its thread is not woken for each of many small steps.
     """
 
-    def __init__(self, prepare: Callable[[int], T], start: int, depth: int, name: str) -> None:
-        self._prepare, self._next, self._depth = prepare, start, depth
+    def __init__(self, prepare: Callable[[int], T], start: int, depth: int, name: str, spare: int = 0) -> None:
+        self._prepare, self._next, self._depth, self._spare = prepare, start, depth, spare
         self._oldest = start
         self._ready: dict[int, T] = {}
         self._error: BaseException | None = None
@@ -66,7 +67,7 @@ class Window(Generic[T]):
             for old in [number for number in self._ready if number < step]:
                 del self._ready[old]
             self._oldest = step
-            if self._next <= self._oldest + self._depth // 2:
+            if self._next < self._oldest + self._depth:
                 self._used.notify()
 
     def close(self) -> None:
@@ -90,8 +91,8 @@ class Window(Generic[T]):
 
     def _wait_for_room(self) -> bool:
         with self._used:
-            if self._next >= self._oldest + self._depth:
-                self._used.wait_for(lambda: not self._open or self._next <= self._oldest + self._depth // 2)
+            if self._next >= self._oldest + self._depth + self._spare:
+                self._used.wait_for(lambda: not self._open or self._next < self._oldest + self._depth)
             return self._open
 
 
