@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from fastlt.config import RunConfig
 from fastlt.errors import UserError
 from fastlt.progress import TrainingSet
 from fastlt.train import checkpoint
@@ -39,6 +40,7 @@ def restore(trainer: Trainer, state: dict) -> None:
     if TrainingSet(**state["data"]) != trainer.data:
         raise UserError(f"{last} was trained on another data set than the one in {trainer.config.data.path}")
     checkpoint.check_matches(state["model"], trainer.method.state_dict(), last)
+    _check_stage(trainer, state)
     trainer.method.load_state_dict(state["model"])
     trainer.optimizer.load_state_dict(state["optimizer"])
     trainer.scaler.load_state_dict(state["scaler"])
@@ -50,6 +52,16 @@ def restore(trainer: Trainer, state: dict) -> None:
     trainer.loader.seek(trainer.step, set(state["bad_images"]))
     if trainer.ranks.is_first:
         trainer.folder.forget_after(trainer.step)
+
+
+def _check_stage(trainer: Trainer, state: dict) -> None:
+    """Raises UserError if a run that is made longer would fall back from its second stage into its first."""
+    step, (_, before) = state["step"], trainer.planned(RunConfig.model_validate(state["config"]).train)
+    if before < step < trainer.stage_border:
+        raise UserError(
+            f"{trainer.folder.last} has done {step - before} steps of its method's second stage, which in a run of "
+            f"{trainer.steps} steps begins after {trainer.stage_border}; leave its length as it was, or begin another"
+        )
 
 
 def summary(trainer: Trainer) -> dict:

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fastlt import distributed, hashing, methods, streams
 from fastlt.batch import Batch
-from fastlt.config import RunConfig
+from fastlt.config import RunConfig, TrainConfig
 from fastlt.data.shards import ShardSet
 from fastlt.errors import UserError
 from fastlt.evaluate.metrics import evaluate
@@ -133,13 +133,16 @@ class Trainer:
         self.method.attach(open_run)
 
     def _set_length(self) -> None:
-        train = self.config.train
         self.epoch_length = self.loader.epoch_length(self.method.epoch_of)
-        self.steps_per_epoch = self.epoch_length / train.batch
-        self.steps = train.steps or streams.steps_of(train.epochs, self.epoch_length, train.batch)
-        share = self.method.second_stage
-        self.stage_border = self.steps if share is None else second_stage_start(share, self.steps)
+        self.steps_per_epoch = self.epoch_length / self.config.train.batch
+        self.steps, self.stage_border = self.planned(self.config.train)
         self.loader.begin_second_stage_at(self.stage_border)
+
+    def planned(self, train: TrainConfig) -> tuple[int, int]:
+        """Steps of a run of this method and data, and how many of them are of its first stage."""
+        steps = train.steps or streams.steps_of(train.epochs, self.epoch_length, train.batch)
+        share = self.method.second_stage
+        return steps, steps if share is None else second_stage_start(share, steps)
 
     def run(self, until: int | None = None) -> None:
         """Every remaining step (or those before `until`), with logging, validation and checkpoints where due."""

@@ -123,6 +123,19 @@ class TestClassifierRetraining:
         assert border == 3 * config.train.batch
         assert_equal_runs(run(tmp_path / "run", config, resume=True)[0], whole)
 
+    def test_a_run_made_longer_does_not_fall_back_into_its_first_stage(self, digits, tmp_path):
+        run_of = {steps: (*self.CONFIG[1:], f"train.steps={steps}") for steps in (6, 8, 20)}
+        config = {steps: config_of(digits, *settings, recipe="digits/crt") for steps, settings in run_of.items()}
+        with Trainer.open(config[6], begin(tmp_path / "run", config[6]), ALONE, Display(quiet=True)) as trainer:
+            trainer.run(until=5)
+            trainer.save()
+        with pytest.raises(
+            UserError, match=r"has done 2 steps of .* in a run of 20 steps begins after 10; leave"
+        ) as error:
+            run(tmp_path / "run", config[20], resume=True)
+        assert "\n" not in str(error.value)
+        assert run(tmp_path / "run", config[8], resume=True)[1]["steps"] == 8
+
     def test_the_best_checkpoint_is_of_the_second_stage_however_good_the_first_was(self, digits, tmp_path, monkeypatch):
         monkeypatch.setattr(Trainer, "measure", lambda self, *_: {"top1": 1 - self.step / 10})
         config = config_of(digits, *self.CONFIG, "train.evaluate_every=0.01", recipe="digits/crt")
