@@ -76,8 +76,9 @@ class Replacement:
         self.check_limit(self.bad, bad)
 
     def check_limit(self, bad: set[int], last: set[int]) -> None:
-        """Raises UserError if `bad` are too many, naming some of the last."""
+        """Raises UserError if `bad` are too many, naming some of the last; they are kept then, to be listed."""
         if len(bad) > self.limit:
+            self.bad |= bad
             some = sorted(last or bad)[:3]
             names = ", ".join(f"{id} ({self.reason(i)})" for i, id in zip(some, self._ids(some), strict=True))
             raise UserError(

@@ -24,13 +24,21 @@ class BadImages:
 
     def gather(self) -> list[int]:
         """Those of all ranks, which all call this at the same step. Raises UserError past data.max_bad_images."""
-        own = {image: self.replacement.reason(image) for image in self.replacement.bad.copy()}
-        found = {image: reason for part in distributed.gather(own) for image, reason in part.items()}
+        found = {image: reason for part in distributed.gather(self._own()) for image, reason in part.items()}
         self.known = sorted(found)
         if self.is_first and self.known != self._listed:
             self._list(found)
         self.replacement.check_limit(set(found), set())
         return self.known
+
+    def list_own(self) -> None:
+        """Where the run ends for them: without a word to the other ranks, which may be elsewhere."""
+        if self.is_first and (found := self._own()):
+            self.known = sorted({*self.known, *found})
+            self._list({image: self.replacement.reason(image) for image in self.known})
+
+    def _own(self) -> dict[int, str]:
+        return {image: self.replacement.reason(image) for image in self.replacement.bad.copy()}
 
     def _list(self, found: dict[int, str]) -> None:
         path, self._listed = self.folder.bad_images, self.known

@@ -182,11 +182,18 @@ class Trainer:
 
     def _timed_step(self) -> None:
         with self.clock.waiting():
-            batch = next(self.loader)
+            batch = self._next_batch()
         self.train_step(batch)
         self.step += 1
         self.clock.count(self.config.train.batch)
         self.display.advance(self.step)
+
+    def _next_batch(self) -> Batch:
+        try:
+            return next(self.loader)
+        except UserError:
+            self.bad_images.list_own()  # of which there may be too many
+            raise
 
     def train_step(self, batch: Batch) -> None:
         """One update. Nothing in here reads a value back from the device."""

@@ -346,3 +346,6 @@ def test_too_many_pictures_that_cannot_be_shown_end_the_run(damaged, tmp_path):
     with pytest.raises(UserError, match=r"3 pictures cannot be shown, more than data\.max_bad_images = 2") as error:
         run(tmp_path / "run", config_of(data, "train.epochs=1.2", "data.max_bad_images=2"))
     assert "\n" not in str(error.value) and ".png (" in str(error.value)
+    with ShardSet(data / "train") as records:
+        named = RunFolder(tmp_path / "run").bad_images.read_text().splitlines()
+        assert [line.split("\t")[0] for line in named] == records.ids(np.array(broken))
