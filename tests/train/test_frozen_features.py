@@ -49,22 +49,19 @@ def test_two_branches_learn_the_same_from_streams_side_by_side(scenes, tmp_path)
     assert terms(one) == [pytest.approx(each, rel=1e-3, abs=1e-6) for each in terms(other)]
 
 
-def test_it_resumes_to_the_same_bits(digits, tmp_path):
-    config = config_of(digits, *CACHED)
+@pytest.fixture
+def first_stage(digits, tmp_path):
+    """A run that gives another its frozen weights, at the beginning and never again."""
+    return finished(tmp_path / "first", config_of(digits, "train.steps=4")).path
+
+
+@pytest.mark.parametrize("recipe", ["digits/erm", "digits/crt"])
+def test_it_resumes_to_the_same_bits(digits, tmp_path, first_stage, recipe):
+    start = [f"method.first_stage={first_stage}"] if recipe == "digits/crt" else []
+    config = config_of(digits, *CACHED, *start, recipe=recipe)
     whole = run(tmp_path / "whole", config)[0]
     with Trainer.open(config, begin(tmp_path / "run", config), ALONE, Display(quiet=True)) as trainer:
         trainer.run(until=5)
-        trainer.save()
-    assert_equal_runs(run(tmp_path / "run", config, resume=True)[0], whole)
-
-
-def test_a_resumed_run_keeps_the_features_of_its_own_frozen_weights(digits, tmp_path):
-    """Which another run gave it at the beginning."""
-    start = finished(tmp_path / "start", config_of(digits, "train.steps=4")).path
-    config = config_of(digits, *CACHED, f"method.first_stage={start}", recipe="digits/crt")
-    whole = run(tmp_path / "whole", config)[0]
-    with Trainer.open(config, begin(tmp_path / "run", config), ALONE, Display(quiet=True)) as trainer:
-        trainer.run(until=3)
         trainer.save()
     assert_equal_runs(run(tmp_path / "run", config, resume=True)[0], whole)
 
