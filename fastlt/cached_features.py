@@ -15,6 +15,7 @@ from torch import Tensor
 from fastlt.config import PipelineConfig
 from fastlt.dali import Source
 from fastlt.errors import UserError
+from fastlt.resident import sent
 
 
 def ways(config: PipelineConfig) -> Iterator[PipelineConfig]:
@@ -26,11 +27,10 @@ def ways(config: PipelineConfig) -> Iterator[PipelineConfig]:
     more = [f"pipeline.{step}" for step in steps if getattr(config, step)]
     if config.name != "squash" or more:
         raise UserError(
-            f"model.cache_frozen: with {', '.join(more) or f'pipeline.name={config.name}'} a picture "
-            "looks different in each epoch; give pipeline.name=squash with flips alone, or leave model.cache_frozen out"
+            "model.cache_frozen serves pipeline.name=squash with nothing but flips, not "
+            f"{', '.join(more) or f'pipeline.name={config.name}'}; change that, or leave model.cache_frozen out"
         )
-    flips = [(0.0, 1.0) if chance else (0.0,) for chance in (config.vertical_flip, config.horizontal_flip)]
-    for vertical, horizontal in itertools.product(*flips):
+    for vertical, horizontal in itertools.product(_chosen(config.vertical_flip), _chosen(config.horizontal_flip)):
         yield config.model_copy(update={"vertical_flip": vertical, "horizontal_flip": horizontal})
 
 
@@ -38,18 +38,23 @@ class Graph:
     """Like `dali.Graph`, of features [ways, N, h, w, C] that are kept: `source` gives the numbers of pictures."""
 
     def __init__(self, config: PipelineConfig, features: Tensor, source: Source) -> None:
-        self.features, self.source = features, source
-        self._upside_down = 2 if config.horizontal_flip else 1  # ways further than upright
+        self.features, self.source = features.flatten(0, 1), source
+        self._number = features.shape[1]
+        self._mirrored, self._upside_down = len(_chosen(config.horizontal_flip)), len(_chosen(config.vertical_flip))
         self._iteration = 0
 
     def run(self, *cuda_stream: torch.cuda.Stream) -> Tensor:
         """The next batch, [B, h, w, C], made on the present stream."""
         fed = self.source(self._iteration)
         self._iteration += 1
-        device = self.features.device
-        way = fed.drawn["mirror"] + self._upside_down * fed.drawn.get("upside_down", 0)
-        way, number = (torch.from_numpy(rows).to(device, torch.int64) for rows in (way, fed.pictures))
-        return self.features[way, number]
+        mirrored = fed.drawn["mirror"] if self._mirrored > 1 else 0
+        way = mirrored + (self._mirrored * fed.drawn["upside_down"] if self._upside_down > 1 else 0)
+        return self.features[sent(way * self._number + fed.pictures, self.features.device)]
 
     def close(self) -> None:
         """Nothing is left running."""
+
+
+def _chosen(chance: float) -> tuple[float, ...]:
+    """The chances of a flip that, one by one, give all that a flip by chance may give."""
+    return (0.0, 1.0) if 0 < chance < 1 else (chance,)

@@ -79,9 +79,9 @@ class Loader:
             _check_batch(part, self.place.ranks)
         self.bundles = by_graph(self.parts, self.place.rank, self.place.ranks)  # one a graph
         in_order = all(spec.stream.sampling == "sequential" for spec in specs.values())  # evaluation: any stands in
+        self.replacement = Replacement(records, members, data.max_bad_images, within_class=not in_order)
+        self._may_hold = not in_order  # what is shown again and again
         self.held: torch.Tensor | None = None  # on the GPU
-        shown = records if in_order else self._hold()
-        self.replacement = Replacement(shown, members, data.max_bad_images, within_class=not in_order)
         self.features: torch.Tensor | None = None
         self.step = 0
         self._running: list[Graph] = []
@@ -101,6 +101,7 @@ class Loader:
     def show_features(self, features: torch.Tensor) -> None:
         """From the next step on `images` are what frozen stages made of them, [ways, N, h, w, C] (cached_features)."""
         self.close()
+        self._may_hold, self.held = False, None
         self.features, self.replacement.records = features, resident.Numbers(self.records)
 
     @property
@@ -154,6 +155,8 @@ class Loader:
                 self.records.forget_expected()
 
     def _start(self) -> None:
+        if self._may_hold:
+            self._may_hold, self.replacement.records = False, self._hold()
         first, prefetch = self.step, self.data.prefetch
         self._announced = first  # the next step whose records are to be announced
         on_cpu = self.place.device.type == "cpu"
@@ -230,16 +233,10 @@ class Loader:
         batch = Batch({}, {}, {}, {})
         for bundle, rows, output in zip(self.bundles, prepared, outputs, strict=True):
             batch.images |= bundle.views_by_stream(output.permute(0, 3, 1, 2))  # channels-last memory, no copy
-            batch.labels |= bundle.by_stream(self._to_device(self.records.labels(rows.index)))
+            batch.labels |= bundle.by_stream(resident.sent(self.records.labels(rows.index), self.place.device))
             batch.position |= bundle.by_stream(torch.from_numpy(rows.position))
             batch.index |= bundle.by_stream(torch.from_numpy(rows.index))
         return batch
-
-    def _to_device(self, array: np.ndarray) -> torch.Tensor:
-        tensor = torch.from_numpy(array)
-        if self.place.device.type == "cpu":
-            return tensor
-        return tensor.pin_memory().to(self.place.device, non_blocking=True)
 
     def _cuda_stream(self) -> tuple:
         """Where outputs are awaited: on torch's stream, so that the host need not wait; nowhere on the CPU."""

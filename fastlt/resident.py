@@ -8,7 +8,6 @@ memory, which is less work than to read them.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -87,10 +86,8 @@ def held_as_shown(records: Any, configs: list[PipelineConfig], device: torch.dev
 
 def room(device: torch.device) -> int:
     """Bytes that a set may take."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0] * SHARE)
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return min(MOST_ON_CPU, int((free_memory(device) or 0) * SHARE) // here)
+    free = int((free_memory(device) or 0) * SHARE)
+    return free if device.type == "cuda" else min(MOST_ON_CPU, free)
 
 
 class Graph:
@@ -108,17 +105,18 @@ class Graph:
         """The next batch, [B, size, size, 3] float32 or (half) float16, made on the present stream."""
         fed = self.source(self._iteration)
         self._iteration += 1
-        steps = {name: self._sent(rows) for name, rows in one_pass.steps(fed.drawn).items() if rows is not None}
-        return shown(self.pictures, self._sent(fed.pictures), **steps, **self._normalised).to(self._dtype)
+        device = self.pictures.device
+        steps = {name: sent(rows, device) for name, rows in one_pass.steps(fed.drawn).items() if rows is not None}
+        return shown(self.pictures, sent(fed.pictures, device), **steps, **self._normalised).to(self._dtype)
 
     def close(self) -> None:
         """Nothing is left running."""
 
-    def _sent(self, array: np.ndarray) -> Tensor:
-        tensor = torch.from_numpy(array)
-        if self.pictures.device.type == "cpu":
-            return tensor
-        return tensor.pin_memory().to(self.pictures.device, non_blocking=True)
+
+def sent(array: np.ndarray, device: torch.device) -> Tensor:
+    """The array on the device, for which the host does not wait."""
+    tensor = torch.from_numpy(array)
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 def shown(

@@ -38,6 +38,7 @@ def steps(records, pipeline, held, ranks=1, rank=0, first=5, count=3):
     specs = {"uniform": StreamSpec(), "balanced": StreamSpec(StreamConfig(sampling="class_balanced"), views=2)}
     data = DataConfig(path=".", threads=1, prefetch=1)
     loader = Loader(records, specs, pipeline, BATCH, 0, data, Placement(rank, ranks))
+    loader._may_hold = False
     if held:  # as on a GPU
         loader.held = resident.held_as_shown(records, [pipeline], CPU, MUCH)
         loader.replacement.records = resident.Numbers(records)
@@ -140,16 +141,30 @@ def test_on_the_cpu_they_are_copied_and_never_read_again(records, monkeypatch):
     assert np.array_equal(*read)
     pipeline = PipelineConfig(name="random_resized_crop", size=SIZE + 3)
     with Loader(records, {"all": StreamSpec()}, pipeline, BATCH, 0, DataConfig(path=".", threads=1)) as loader:
+        next(loader)
         monkeypatch.setattr(ShardSet, "read", lambda *_: pytest.fail("a picture was read"))
-        shown = next(loader)
+        shown = [next(loader) for _ in range(60)][-1]
     assert shown.images["all"].shape == (BATCH, 3, SIZE + 3, SIZE + 3)
 
 
-def test_ranks_of_a_machine_share_the_room(monkeypatch):
-    monkeypatch.setattr(resident, "free_memory", lambda device: 800)
-    assert resident.room(CPU) == 200
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert resident.room(CPU) == 50
+def test_a_set_may_take_a_quarter_of_the_free_memory_and_no_more_than_can_be_read_soon(monkeypatch):
+    for free, room in ((800, 200), (None, 0), (1 << 40, resident.MOST_ON_CPU)):
+        monkeypatch.setattr(resident, "free_memory", lambda device, free=free: free)
+        assert resident.room(CPU) == room
+
+
+def test_pictures_are_held_from_the_first_step_on_and_not_where_each_is_shown_once(records, monkeypatch):
+    made = []
+    monkeypatch.setattr(resident, "held", lambda *_: made.append(1))
+    for sampling, count in (("uniform", 1), ("sequential", 0)):
+        made.clear()
+        specs, data = {"all": StreamSpec(StreamConfig(sampling=sampling))}, DataConfig(path=".", threads=1)
+        with Loader(records, specs, PipelineConfig(name="squash", size=SIZE), BATCH, 0, data) as loader:
+            assert made == []
+            next(loader)
+            loader.seek(3, set())
+            next(loader)
+        assert len(made) == count
 
 
 def test_encoded_sets_and_pictures_of_several_shapes_are_not_held(digits, tmp_path):

@@ -50,7 +50,7 @@ class Method(nn.Module, ABC):
     epoch_of: str  # the stream whose epochs are the run's
     second_stage: float | None = None  # share of the run after which it begins
     idle_parameters = False  # whether some parameters that learn get no gradient in some steps
-    shows_pictures = False  # to another network than its own
+    other_network_sees_pictures = False  # such as a teacher
 
     @classmethod
     def loss_of_logits(cls, options: MethodConfig, data: TrainingSet) -> LossOfLogits:

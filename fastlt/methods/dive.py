@@ -42,7 +42,7 @@ class DiVE(Method):
     state holds the digest of the teacher's checkpoint alone, so that a run does not go on with another teacher.
     """
 
-    shows_pictures = True
+    other_network_sees_pictures = True
 
     def __init__(self, options: Options, model: nn.Module, data: TrainingSet) -> None:
         super().__init__()

@@ -77,18 +77,24 @@ def _unchanged(x: Tensor) -> Tensor:
 @torch.no_grad()
 def _check(network: nn.Module, stages: int) -> None:
     whole = cut.run(network)
-    part, training = FrozenPart(network), network.training
-    network.eval()
+    part, images, training = FrozenPart(network), cut.probe(network), network.training
     try:
-        features = part.features(network, cut.probe(network))
+        features = part.features(network.eval(), images)
         with part.passed_over():
             same = features.ndim == 4 and torch.allclose(network(features), whole, rtol=1e-4, atol=1e-5)
-    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        with torch.random.fork_rng(devices=[]):
+            drawn = [part.features(network.train(), images) for _ in range(2)]
+    except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError) as error:
         raise _no_cut(network, stages) from error
     finally:
         network.train(training)
     if not same:
         raise _no_cut(network, stages)
+    if not all(torch.allclose(one, features, rtol=1e-4, atol=1e-5) for one in drawn):
+        raise UserError(
+            f"model.cache_frozen: in training the frozen stages of {type(network).__name__} leave parts out by chance, "
+            "and so make something else of a picture each time; leave model.cache_frozen out"
+        )
 
 
 def _no_cut(network: nn.Module, stages: int) -> UserError:

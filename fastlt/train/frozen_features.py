@@ -20,7 +20,7 @@ from fastlt.train.display import Display
 
 def check(method: Method, config: RunConfig) -> None:
     """Raises UserError if the method shows pictures to another network too, or they look different in every epoch."""
-    if method.shows_pictures:
+    if method.other_network_sees_pictures:
         raise UserError(
             f"model.cache_frozen: method {config.method.name} shows the pictures to another network too; "
             "leave model.cache_frozen out"
@@ -31,7 +31,8 @@ def check(method: Method, config: RunConfig) -> None:
 
 
 def compute(method: Method, records: ShardSet, config: RunConfig, ranks: distributed.Ranks, display: Display) -> Tensor:
-    """float32 [ways, N, h, w, C] on the device: of each picture, in each of the `ways` of the run's recipe.
+    """[ways, N, h, w, C] on the device, in the type that the run computes in: of each picture, in each of the `ways` of
+    the run's recipe.
 
     Every rank computes its share and gets all. Raises UserError if there is no room, or a picture cannot be shown.
     """
@@ -42,10 +43,10 @@ def compute(method: Method, records: ShardSet, config: RunConfig, ranks: distrib
 
         def take(images: Tensor, position: np.ndarray, readable: np.ndarray, number: int = number) -> None:
             nonlocal kept
-            found = part.features(method.predict, images[readable]).permute(0, 2, 3, 1)
+            found = part.features(method.predict, images).permute(0, 2, 3, 1)
             if not len(kept):
-                kept = _room(torch.Size((len(each), len(records), *found.shape[1:])), ranks.device)
-            kept[number, position[readable]] = found.float()
+                kept = _room(torch.Size((len(each), len(records), *found.shape[1:])), found)
+            kept[number, position[readable]] = found[readable]
             seen[number, position[readable]] = 1
 
         shown = config.model_copy(update={"evaluate_pipeline": way})
@@ -57,15 +58,15 @@ def compute(method: Method, records: ShardSet, config: RunConfig, ranks: distrib
     return kept
 
 
-def _room(shape: torch.Size, device: torch.device) -> Tensor:
-    """Zeros float32; raises UserError if they take more than half of the memory that is free."""
-    free, needed = free_memory(device), 4 * shape.numel()
+def _room(shape: torch.Size, like: Tensor) -> Tensor:
+    """Zeros; raises UserError if they take more than half of the memory that is free."""
+    free, needed = free_memory(like.device), like.element_size() * shape.numel()
     if free is not None and needed > free / 2:
         raise UserError(
             f"model.cache_frozen: what the frozen stages make of {shape[1]:,} pictures takes {needed / 1e9:.1f} GB, "
             f"and {free / 1e9:.1f} GB are free, of which it may take half; freeze more stages, or leave it out"
         )
-    return torch.zeros(shape, device=device)
+    return torch.zeros(shape, dtype=like.dtype, device=like.device)
 
 
 def _check_seen(seen: np.ndarray, records: ShardSet) -> None:

@@ -128,5 +128,5 @@ def _precision(config: RunConfig, ranks: Ranks) -> precision.Precision:
 
 
 def _without_initial_weights(config: RunConfig) -> RunConfig:
-    """The same model, but its weights come from the checkpoint."""
-    return config.model_copy(update={"model": config.model.model_copy(update={"init": None})})
+    """The same model, but its weights come from the checkpoint, and it looks at pictures."""
+    return config.model_copy(update={"model": config.model.model_copy(update={"init": None, "cache_frozen": False})})

@@ -147,14 +147,14 @@ class Trainer:
     def run(self, until: int | None = None) -> None:
         """Every remaining step (or those before `until`), with logging, validation and checkpoints where due."""
         end = self.steps if until is None else until
+        if not self.folder.last.exists():
+            self.save()  # a run can be resumed from its first moment on
         if self.config.model.cache_frozen and self.loader.features is None:
             self.cache_frozen()
         self.method.train()
         self._open_events()
         self.display.begin(self.step, self.steps, [str(self.precision)])
         with StopRequest() as stop:
-            if not self.folder.last.exists():
-                self.save()  # a run can be resumed from its first moment on
             while self.step < end:
                 self._timed_step()
                 if self._due(self.config.train.log_every):

@@ -9,7 +9,7 @@ from torch import nn
 from fastlt.config import ModelConfig
 from fastlt.errors import UserError
 from fastlt.models import backbones
-from fastlt.models.frozen_part import FrozenPart
+from fastlt.models.frozen_part import FrozenPart, mark
 from fastlt.models.two_branch import TwoBranch
 
 IMAGES = torch.linspace(-2, 2, 2 * 3 * 64 * 64).view(2, 3, 64, 64)
@@ -104,6 +104,21 @@ def test_a_network_without_such_a_cut_ends_in_one_line(backbone, stages):
     with pytest.raises(UserError, match="model.cache_frozen: .* cannot be cut behind stage") as error:
         network(backbone, stages)
     assert "\n" not in str(error.value)
+
+
+def test_stages_that_leave_parts_out_by_chance_are_refused():
+    model = network("cifar_resnet20", 2, cache=False)
+    model.layer2.append(nn.Dropout(0.1))
+    state = torch.random.get_rng_state()
+    with pytest.raises(UserError, match="leave parts out by chance"):
+        mark(model, 2)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_stages_that_learn_may_leave_parts_out():
+    model = network("cifar_resnet20", 2, cache=False)
+    model.layer3.append(nn.Dropout(0.1))
+    mark(model, 2)
 
 
 def test_there_must_be_something_frozen():

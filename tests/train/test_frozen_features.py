@@ -26,6 +26,7 @@ from tests.train.test_trainer import (
 
 FROZEN = ("pipeline.name=squash", "model.frozen_stages=2", "train.steps=8", "train.ema=0.9", "train.evaluate_every=0.2")
 CACHED = (*FROZEN, "model.cache_frozen=true")
+WAYS = {"kept": CACHED, "computed": FROZEN}
 
 
 def terms(folder):
@@ -39,6 +40,15 @@ def test_it_learns_the_same(digits, tmp_path, recipe):
     for name, value in weights(other).items():
         torch.testing.assert_close(weights(one)[name], value, rtol=1e-3, atol=1e-4, msg=name)
     assert terms(one) == [pytest.approx(each, rel=1e-4) for each in terms(other)]
+
+
+@pytest.mark.parametrize("recipe", ["digits/erm", "digits/hybrid_psc"])
+def test_it_learns_the_same_in_half_precision(digits, tmp_path, recipe):
+    """What is kept has the type that the stages behind would have been given."""
+    half = ("model.frozen_stages=1", "train.precision=bf16", "train.steps=4")
+    one = run(tmp_path / "kept", config_of(digits, *CACHED, *half, recipe=recipe))[0]
+    other = run(tmp_path / "computed", config_of(digits, *FROZEN, *half, recipe=recipe))[0]
+    assert terms(one) == [pytest.approx(each, rel=1e-3) for each in terms(other)]
 
 
 def test_two_branches_learn_the_same_from_streams_side_by_side(scenes, tmp_path):
@@ -67,8 +77,9 @@ def test_it_resumes_to_the_same_bits(digits, tmp_path, first_stage, recipe):
 
 
 def test_the_trained_run_is_one_of_pictures(digits, tmp_path):
-    folder = finished(tmp_path / "run", config_of(digits, *CACHED))
-    assert json.loads(folder.summary.read_text())["metrics"]["images"] == 450
+    kept, computed = (finished(tmp_path / name, config_of(digits, *way)) for name, way in WAYS.items())
+    found, wanted = (json.loads(folder.summary.read_text())["metrics"] for folder in (kept, computed))
+    assert found["images"] == 450 and found["top1"] == pytest.approx(wanted["top1"], abs=0.01)
 
 
 def test_two_ranks_compute_a_share_each_and_train_as_one(digits, tmp_path):
