@@ -171,8 +171,11 @@ class Trainer:
 
     def cache_frozen(self) -> None:
         """From here on steps begin behind the frozen stages, whose weights no longer change."""
-        with self.precision.autocast():
-            found = frozen_features.compute(self.method, self.records, self.config, self.ranks, self.display)
+        try:
+            with self.precision.autocast():
+                found = frozen_features.compute(self.method, self.records, self.config, self.ranks, self.display)
+        except KeyboardInterrupt as stop:
+            raise Interrupted(f"stopped before step {self.step + 1} of {self.steps}") from stop
         self.loader.show_features(found)
         self.network_from = FrozenPart(self.method).passed_over
 
