@@ -183,8 +183,8 @@ PRESETS: dict[str, tuple[Part, ...]] = {
                 (f"+ logit consistency{given}", f"re-balanced branch only{given}")
                 for given in ("", ", with dropout", ", 24 epochs")
             ),
-            finding="Against the re-balanced branch, logit consistency is 8.4 points below after 8 epochs with dropout, "
-            "3.2 below without (three seeds each), 1.0 below after 24 epochs (seed 0) and 0.8 above after 48 "
+            finding="Against the re-balanced branch, logit consistency is 8.4 points below after 8 epochs with "
+            "dropout, 3.2 below without (three seeds each), 1.0 below after 24 epochs (seed 0) and 0.8 above after 48 "
             "(table above; seed 0 alone: 0.1 below). So two things held it back. One was ours: the recipe had "
             "dropout, which the paper's network does not have; it draws another mask in each branch, so that the "
             "term acts on chance. The recipe of collaborative training has none any more, and a run that has it "
