@@ -1,7 +1,7 @@
 """What the frozen stages of a network make of every picture of a set, in each way in which its recipe shows it.
 
-For recipes that show whole pictures and at most flip them, so that these ways are one, two or four: then a step sends the
-numbers of its pictures, and training begins behind the frozen stages.
+For recipes that show whole pictures and at most flip them, so that these ways are one, two or four: then a step sends
+the numbers of its pictures, and training begins behind the frozen stages.
 """
 
 from __future__ import annotations
