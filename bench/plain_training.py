@@ -21,6 +21,7 @@ from fastlt.losses.base import multi_hot
 from fastlt.losses.cross_entropy import CrossEntropy
 from fastlt.methods import _parabola
 from fastlt.methods.base import Method
+from fastlt.models import cpu_forms
 from fastlt.progress import Progress
 from fastlt.train import optim, schedule
 
@@ -32,6 +33,7 @@ class Form:
     channels_last: bool = False
     one_pass: bool = False
     fused_losses: bool = False
+    cpu_forms: bool = False
     fused_optimizer: bool = False
 
 
@@ -46,6 +48,8 @@ class PlainTraining:
         self.steps, self.steps_per_epoch, self.step = steps, steps_per_epoch, 0
         layout = torch.channels_last if self.form.channels_last else torch.contiguous_format
         self.method = method.to(memory_format=layout).train()
+        if not self.form.cpu_forms:
+            cpu_forms.give_up(self.method)
         self.loss = _LOSSES.get(config.method.name)
         if self.loss is None or not _plain(method, config):
             raise UserError(f"the baseline does not know method {config.method.name} with this loss")

@@ -12,7 +12,7 @@ import torch
 from fastlt.bench.plain_training import Form, PlainTraining
 from rich.console import Console
 
-from fastlt import config, distributed, methods
+from fastlt import config, distributed, heap, methods
 from fastlt.batch import Batch
 from fastlt.train.display import Display
 from fastlt.train.run_folder import RunFolder
@@ -95,6 +95,12 @@ def contiguous(batch: Batch) -> Batch:
 
 def images_of(batch: Batch) -> int:
     return sum(len(labels) for labels in batch.labels.values())
+
+
+def as_a_run_has_it() -> None:
+    """What `fastlt train` sets for its process; the baseline, in the same one, has it too."""
+    if device().type == "cpu":
+        heap.keep_freed_memory()
 
 
 def device() -> torch.device:

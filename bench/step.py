@@ -1,7 +1,8 @@
 """The training step without its loader: fastlt's against the baseline's, and what each difference brings.
 
 The forms between `plain` and `ours` turn fastlt's ways on one after the other in the plain step: channels-last memory,
-one pass of both branches, fused losses, a fused optimiser. `ours fp32` is fastlt's trainer in fp32, `ours` as it
+one pass of both branches, fused losses, norms with their ReLUs in one operator and large 1 x 1 convolutions as products
+(fastlt/models/cpu_forms.py), a fused optimiser. `ours fp32` is fastlt's trainer in fp32, `ours` as it
 chooses the precision. `limit` is a step that did nothing but the network's products and sums, at the speed of a large
 matrix product in the same precision; `where` is what the time of a step goes to.
 """
@@ -27,7 +28,7 @@ ROUNDS = 5
 SUBJECTS = ((runs.HYBRID, 32, 10, 1024), (runs.COLLABORATIVE, 224, 20, 256))  # side, classes and number of pictures
 KINDS = {  # of operators, by what their names hold; the first that fits counts
     "convolution": ("conv",),
-    "batch norm": ("batch_norm",),
+    "batch norm": ("batch_norm", "BatchNorm"),
     "losses": ("fastlt::",),
     "optimiser": ("_fused_", "_foreach_"),
     "matrix products": ("mm",),
@@ -37,6 +38,7 @@ KINDS = {  # of operators, by what their names hold; the first that fits counts
 
 def cases(data: Path | None) -> list[dict]:
     """Images per second of each form of each subject, over all streams of the step."""
+    runs.as_a_run_has_it()
     found = []
     for subject, side, classes, count in SUBJECTS:
         with raw_set(side, count, classes) as (records, _), ExitStack() as stack:

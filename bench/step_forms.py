@@ -20,7 +20,8 @@ FORMS = {
     "and channels-last": Form(channels_last=True),
     "and one pass": Form(channels_last=True, one_pass=True),
     "and fused losses": Form(channels_last=True, one_pass=True, fused_losses=True),
-    "and fused optimiser": Form(channels_last=True, one_pass=True, fused_losses=True, fused_optimizer=True),
+    "and forms for the CPU": Form(channels_last=True, one_pass=True, fused_losses=True, cpu_forms=True),
+    "and fused optimiser": Form(True, True, True, True, fused_optimizer=True),
 }
 WHOLE = ("plain", "ours fp32", "ours")  # whose memory and time are looked into
 

@@ -32,6 +32,7 @@ STEPS_ON_GPU = 20
 
 def cases(data: Path | None) -> list[dict]:
     """Small raw pictures through a small network, photographs through a large one, made ones through a last stage."""
+    runs.as_a_run_has_it()
     with raw_set() as (records, arrays):
         found = _measured(runs.HYBRID, records, arrays, steps=4)
     with photo_set(data) as (records, files):

@@ -4,13 +4,13 @@
 #include <array>
 #include <atomic>
 #include <limits>
-#include <new>
 #include <tuple>
 #include <unordered_map>
 #include <vector>
 
 #include "../contrastive.h"
 #include "kernels.h"
+#include "parts.h"
 #include "pictures.h"
 
 namespace fastlt {
@@ -46,40 +46,10 @@ int64_t instruction_set(int64_t wanted) {
   return chosen_instruction_set();
 }
 
-Storage storage_of(ScalarType type) {
-  if (type == ScalarType::Double) return FLOAT64;
-  if (type == ScalarType::BFloat16) return BFLOAT16;
-  return type == ScalarType::Half ? FLOAT16 : FLOAT32;
-}
-
 // ---- splitting and adding up
 
 // Below this a thread costs more than it saves: entries with a formula each, and entries that are copied or added.
-constexpr int64_t ENTRIES_A_THREAD = 1 << 13, COPIES_A_THREAD = 1 << 15, ROWS_A_BLOCK = 64, PARTS = 32;
-
-// Values that begin with a cache line and are not set: whoever works on them first does that, on its own thread.
-template <class R>
-class Buffer {
- public:
-  explicit Buffer(int64_t count) : values_(static_cast<R*>(::operator new(count * sizeof(R), LINE))) {}
-  ~Buffer() { ::operator delete(values_, LINE); }
-  Buffer(const Buffer&) = delete;
-  R* data() const { return values_; }
-
- private:
-  static constexpr std::align_val_t LINE{64};
-  R* values_;
-};
-
-// Calls with parts of 0..count, at most `part` each; a thread that is done takes the next, as cores are not equally fast.
-template <class F>
-void over_parts(int64_t count, int64_t part, const F& call) {
-  std::atomic<int64_t> next{0};
-  torch::stable::parallel_for(0, count, part, [&](int64_t, int64_t) {
-    for (int64_t begin; (begin = next.fetch_add(part, std::memory_order_relaxed)) < count;)
-      call(begin, std::min(begin + part, count));
-  });
-}
+constexpr int64_t ENTRIES_A_THREAD = 1 << 13, COPIES_A_THREAD = 1 << 15, ROWS_A_BLOCK = 64;
 
 template <class F>
 void over_rows(int64_t rows, int64_t columns, const F& call, int64_t entries_a_thread = ENTRIES_A_THREAD) {

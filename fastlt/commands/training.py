@@ -7,7 +7,7 @@ import json
 import torch
 from rich.console import Console
 
-from fastlt import distributed
+from fastlt import distributed, heap
 from fastlt.config import RunConfig
 from fastlt.errors import UserError
 from fastlt.files import write_text
@@ -25,6 +25,8 @@ def train_config(
 ) -> dict:
     """Trains, evaluates the chosen checkpoint, writes summary.json and report.html; returns the summary."""
     with distributed.join(device) as ranks:
+        if ranks.device.type == "cpu":
+            heap.keep_freed_memory()
         display = Display(console, quiet=not ranks.is_first)
         for line in changes:
             display.say(f"  {line}")

@@ -10,7 +10,7 @@ from torch import nn
 
 from fastlt.config import ModelConfig
 from fastlt.errors import UserError
-from fastlt.models import batch_norm, cifar_resnet, cosine, freeze, frozen_part, weights
+from fastlt.models import batch_norm, cifar_resnet, cosine, cpu_forms, freeze, frozen_part, weights
 
 _CIFAR = {f"cifar_resnet{depth}": depth for depth in cifar_resnet.DEPTHS}
 _SMALL_STEM = {"cifar_resnet34": "resnet34"}  # timm's, which is wider, for 32 x 32 pictures too
@@ -32,6 +32,7 @@ def create(config: ModelConfig, num_classes: int, report: Callable[[str], None] 
     freeze.freeze_stages(model, config.frozen_stages)
     if config.frozen_batch_norm:
         freeze.freeze_batch_norm(model)
+    cpu_forms.take(model)
     if config.cache_frozen:
         frozen_part.mark(model, config.frozen_stages)
     return model.to(memory_format=torch.channels_last)

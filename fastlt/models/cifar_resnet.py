@@ -47,6 +47,7 @@ class CifarResNet(nn.Module):
         self.num_features = _WIDTHS[-1]
         self.conv1 = nn.Conv2d(3, _WIDTHS[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(_WIDTHS[0])
+        self.act1 = nn.ReLU()
         self.layer1 = _stage(_WIDTHS[0], _WIDTHS[0], blocks, stride=1)
         self.layer2 = _stage(_WIDTHS[0], _WIDTHS[1], blocks, stride=2)
         self.layer3 = _stage(_WIDTHS[1], _WIDTHS[2], blocks, stride=2)
@@ -59,7 +60,7 @@ class CifarResNet(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] -> [B, 64, H / 4, W / 4]."""
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.act1(self.bn1(self.conv1(x)))
         return self.layer3(self.layer2(self.layer1(x)))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:

@@ -16,11 +16,11 @@ import torch
 from torch import _C, Tensor
 
 from fastlt.errors import UserNotice
-from fastlt.ops.registration import register
+from fastlt.ops.registration import register, register_norm
 
 LIBRARY = Path(__file__).resolve().parents[1] / "_native.so"
 NAMESPACE = "fastlt"
-NEWEST = "read_parts"  # the operator that older libraries lack
+NEWEST = "batch_norm_relu"  # the operator that older libraries lack
 INSTRUCTION_SETS = ("baseline", "AVX2", "AVX-512")
 
 _REINSTALL = "reinstall fastlt where there is a C++ compiler"
@@ -115,6 +115,7 @@ def _failure() -> str | None:
         return f"{LIBRARY.name} does not load ({str(error).splitlines()[0]}); {_REINSTALL}"
     if not hasattr(torch.ops.fastlt, NEWEST):
         return f"{LIBRARY.name} was compiled for an older fastlt, without {NEWEST}; {_REINSTALL}"
+    register_norm(NAMESPACE)
     return None
 
 

@@ -124,6 +124,14 @@ def register(namespace: str) -> dict[str, Loss]:
     return {name: (SigmoidLoss if name == "sigmoid_loss" else Loss)(namespace, name, library) for name in NAMES}
 
 
+@functools.cache
+def register_norm(namespace: str) -> None:
+    """The same for batch norm with its ReLU, which only needs its shapes known: fastlt.ops.norm differentiates it."""
+    operators = getattr(torch.ops, namespace)
+    torch.library.register_fake(operators.batch_norm_relu.default, fakes.batch_norm_relu)
+    torch.library.register_fake(operators.batch_norm_relu_backward.default, fakes.batch_norm_relu_backward)
+
+
 def _function(loss: Loss) -> type[Function]:
     """The eager call of a loss: nothing but its kernels between PyTorch's autograd and the result."""
 

@@ -1,0 +1,56 @@
+"""Batch norm in training, residual and ReLU in one operator, on the CPU, for channels-last tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import Function
+
+from fastlt.ops.library import NAMESPACE, namespace
+
+
+def available() -> bool:
+    """Whether the compiled library is there; torch's own operators compute the same. Loads the library."""
+    return namespace() is not None
+
+
+def batch_norm_relu(
+    x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """relu(batch_norm(x) + residual) with the statistics of the batch (Ioffe and Szegedy, "Batch Normalization", 2015,
+    section 3): y [B, C, H, W], and x's mean and biased variance [C], which carry no gradient.
+
+    `x` and `residual` [B, C, H, W] on the CPU, of one type (float64, float32, bfloat16 or float16), not empty;
+    `weight` and `bias` [C] float32, float64 beside float64. Other layouts than channels-last are copied. The moments
+    are float32 or float64 likewise, and the same for any number of threads. Cannot be differentiated twice.
+    Raises RuntimeError for wrong shapes and types. Needs the compiled library: ask `available` first.
+    """
+    return _BatchNormReLU.apply(x, residual, weight, bias, eps)
+
+
+class _BatchNormReLU(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float):
+        x = _channels_last(x)
+        added = None if residual is None else _channels_last(residual)
+        y, mean, variance = getattr(torch.ops, NAMESPACE).batch_norm_relu(x, added, weight, bias, eps)
+        ctx.save_for_backward(x, None if residual is None else y, weight, bias, mean, variance)
+        ctx.eps = eps
+        ctx.mark_non_differentiable(mean, variance)
+        return y, mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # so it is under create_graph=True, and only then
+            raise RuntimeError("batch_norm_relu: its gradient cannot be differentiated again (create_graph=True)")
+        x, y, *channels = ctx.saved_tensors
+        of_x, of_residual, of_weight, of_bias = getattr(torch.ops, NAMESPACE).batch_norm_relu_backward(
+            _channels_last(grad), x, y, *channels, ctx.eps
+        )
+        return of_x, None if y is None else of_residual, of_weight, of_bias, None
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
