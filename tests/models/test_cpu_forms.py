@@ -125,7 +125,9 @@ def test_frozen_stages_stay_as_they_are_and_the_others_change():
 def test_blocks_with_something_between_a_norm_and_its_relu_stay_as_they_are(name):
     usual = timm.create_model(name, num_classes=5).to(memory_format=torch.channels_last).double()
     changed = cpu_forms.take(copy.deepcopy(usual))
-    assert torch.allclose(step(usual, picture(torch.float64))["logits"], step(changed, picture(torch.float64))["logits"])
+    assert torch.allclose(
+        step(usual, picture(torch.float64))["logits"], step(changed, picture(torch.float64))["logits"]
+    )
 
 
 @needs_library

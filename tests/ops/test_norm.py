@@ -52,7 +52,9 @@ def eager(x, residual, weight, bias, eps):
 
 def run(function, x, residual, weight, bias, upstream, eps=EPS, dtype=None):
     """Output, moments and all gradients in float64; computed in `dtype` if given."""
-    given = [None if t is None else t.to(dtype or t.dtype, copy=True).requires_grad_() for t in (x, residual, weight, bias)]
+    given = [
+        None if t is None else t.to(dtype or t.dtype, copy=True).requires_grad_() for t in (x, residual, weight, bias)
+    ]
     y, *moments = function(*given, eps)
     y.backward(upstream.to(y.dtype))
     found = [y.detach(), *moments, *(t.grad for t in given if t is not None)]
