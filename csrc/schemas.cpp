@@ -56,9 +56,9 @@ FASTLT_DEFINE(FASTLT_LIBRARY, m) {
       "batch_norm_relu_backward(Tensor grad, Tensor x, Tensor? y, Tensor weight, Tensor bias, Tensor mean, "
       "Tensor variance, float eps) -> (Tensor grad_x, Tensor grad_residual, Tensor grad_weight, Tensor grad_bias)");
   m.def(
-      "pictures_to_batch(Tensor(a!) batch, Tensor[] pictures, Tensor windows, Tensor? offsets, Tensor? mirrored, "
-      "Tensor? upside_down, Tensor? color_matrices, Tensor? color_shifts, Tensor? erased, float[] scale, "
-      "float[] shift, bool parallel) -> ()");
+      "pictures_to_batch(Tensor(a!) batch, Tensor[] pictures, Tensor? numbers, Tensor windows, Tensor? offsets, "
+      "Tensor? mirrored, Tensor? upside_down, Tensor? color_matrices, Tensor? color_shifts, Tensor? erased, "
+      "float[] scale, float[] shift, bool parallel) -> ()");
   m.def("read_parts(Tensor(a!) to, Tensor file, Tensor start, Tensor size) -> int");
   m.def("crc32_parts(Tensor bytes, Tensor start, Tensor end, bool fold) -> Tensor");
   m.def("instruction_set(int wanted) -> int");

@@ -81,7 +81,7 @@ class Loader:
         in_order = all(spec.stream.sampling == "sequential" for spec in specs.values())  # evaluation: any stands in
         self.replacement = Replacement(records, members, data.max_bad_images, within_class=not in_order)
         self._may_hold = not in_order  # what is shown again and again
-        self.held: torch.Tensor | None = None  # on the GPU
+        self.held: torch.Tensor | None = None  # all pictures of a small set
         self.features: torch.Tensor | None = None
         self.step = 0
         self._running: list[Graph] = []
@@ -171,24 +171,24 @@ class Loader:
             self._ahead = Window(self._run, first, depth=prefetch, name="fastlt-pictures")
 
     def _hold(self) -> Records:
-        """Where pictures are read from: of sets that are few and small enough to stay in memory from there."""
+        """Where pictures are read from: of sets that are few and small enough to stay in memory their numbers are."""
         device, records = self.place.device, self.records
+        pipelines, room = [bundle.pipeline for bundle in self.bundles], resident.room(device)
         if device.type == "cuda":
-            pipelines = [bundle.pipeline for bundle in self.bundles]
-            self.held = resident.held_as_shown(records, pipelines, device, resident.room(device))
-            return records if self.held is None else resident.Numbers(records)
-        pictures = resident.held(records, device, resident.room(device))
-        return records if pictures is None else resident.Copies(records, pictures.numpy())
+            self.held = resident.held_as_shown(records, pipelines, device, room)
+        elif all(map(one_pass.serves, pipelines)):
+            self.held = resident.held(records, device, room)
+        return records if self.held is None else resident.Numbers(records)
 
     def _graph(self, config: PipelineConfig, batch: int, threads: int, feed: Feed) -> Graph:
         encoding, prefetch, half = self.records.encoding, self.data.prefetch, self.place.half
         device, device_id = self._dali_device()
         if self.features is not None:
             return cached_features.Graph(config, self.features, feed)
+        if device == "cpu" and one_pass.serves(config):
+            return one_pass.OnePass(config, batch, encoding, threads, prefetch, feed, half, self.held)
         if self.held is not None:
             return resident.Graph(config, self.held, feed, half)
-        if device == "cpu" and one_pass.serves(config):
-            return one_pass.OnePass(config, batch, encoding, threads, prefetch, feed, half)
         return dali.Graph(config, batch, encoding, device, device_id, threads, prefetch, feed, half)
 
     def _run(self, step: int) -> list[torch.Tensor]:

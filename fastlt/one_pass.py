@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +21,18 @@ from fastlt.data.records import RecordBatch
 from fastlt.ops import pictures as operator
 from fastlt.prefetch import Fed
 
-Pictures = list[Tensor] | Tensor  # uint8 [h, w, 3] each, or all in one [B, h, w, 3]
+
+class Chosen(NamedTuple):
+    """Pictures by their numbers (int64 [B]) among all that are held (uint8 [N, h, w, 3])."""
+
+    held: Tensor
+    numbers: Tensor
+
+    def part(self, rows: slice) -> dict[str, Tensor]:
+        return {"pictures": self.held, "numbers": self.numbers[rows]}
+
+
+Pictures = list[Tensor] | Tensor | Chosen  # uint8 [h, w, 3] each, or all in one [B, h, w, 3]
 PIXELS_A_TASK = 1 << 18  # of the output: below that, handing out costs as much as doing
 
 
@@ -44,8 +56,10 @@ class OnePass:
         prefetch: int,
         source: dali.Source,
         half: bool = False,
+        held: Tensor | None = None,
     ) -> None:
-        self.config, self.source = config, source
+        """With `held` (uint8 [N, h, w, 3]) the source gives numbers of its pictures."""
+        self.config, self.source, self._held = config, source, held
         self._normalised = normalisation(config)
         self._iteration = 0
         self._scaled = scaled_decoding.WithoutScaled(source, config.size) if config.scaled_decoding else None
@@ -85,7 +99,8 @@ class OnePass:
 
         def task(part: slice) -> None:
             rows = {name: tensor[part] for name, tensor in tensors.items()}
-            operator.pictures_to_batch(batch[part], pictures[part], **rows, **normalised, parallel=False)
+            some = pictures.part(part) if isinstance(pictures, Chosen) else {"pictures": pictures[part]}
+            operator.pictures_to_batch(batch[part], **some, **rows, **normalised, parallel=False)
 
         count = max(1, PIXELS_A_TASK // self.config.size**2)
         if count >= len(batch):
@@ -104,7 +119,7 @@ class OnePass:
         """Pictures uint8 [h, w, 3], and int32 [B, 4]: the windows to show of them."""
         start, shape = fed.drawn["window_start"], fed.drawn["window_shape"]
         if self._decoder is None:
-            return _as_tensors(fed.pictures), np.concatenate([start, shape], axis=1)
+            return self._whole(fed.pictures), np.concatenate([start, shape], axis=1)
         decoded = self._decoder.run()[0]
         pictures, windows = [np.asarray(window) for window in decoded], np.pad(shape, ((0, 0), (2, 0)))
         for row, divisor, picture in self._decoded_smaller(fed, iteration):
@@ -113,6 +128,10 @@ class OnePass:
             else:
                 pictures[row], windows[row] = picture, scaled_decoding.window(start[row], shape[row], divisor)
         return [torch.from_numpy(picture) for picture in pictures], windows
+
+    def _whole(self, records: RecordBatch) -> Pictures:
+        """What is stored raw."""
+        return _as_tensors(records) if self._held is None else Chosen(self._held, torch.from_numpy(records))
 
     def _decoded_smaller(self, fed: Fed, iteration: int) -> list[tuple[int, int, np.ndarray | None]]:
         """Rows that are, with their divisors and pictures."""

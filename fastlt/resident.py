@@ -2,8 +2,8 @@
 
 On the GPU, for recipes that resize none of them: what travels for a step are their numbers and what was drawn for them;
 CIFAR-10 takes 150 MB. The steps are those of `ops.pictures_to_batch` and their pixels its, but for roundings
-(tests/test_resident.py), in PyTorch's own operators, so on any device. On the CPU a step copies its pictures from
-memory, which is less work than to read them.
+(tests/test_resident.py), in PyTorch's own operators, so on any device. On the CPU that operator itself takes them from
+there, and nothing is read or copied.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ SHARE = 0.25  # of the memory that is free
 MOST_ON_CPU = 1 << 30  # larger sets take too long to read before the first step
 
 
-class _Records:
-    """All but the pictures is the set's own."""
+class Numbers:
+    """The records of a set that is held where it is shown: its pictures are read as their numbers, int64 [B]. All
+    else is the set's own."""
+
+    encoding = "raw"  # nothing of them is to be decoded
 
     def __init__(self, records: Any) -> None:
         self._records = records
@@ -36,25 +39,8 @@ class _Records:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._records, name)
 
-
-class Numbers(_Records):
-    """The records of a set that is held where it is shown: its pictures are read as their numbers, int64 [B]."""
-
-    encoding = "raw"  # nothing of them is to be decoded
-
     def read(self, indices: np.ndarray) -> np.ndarray:
         return indices
-
-
-class Copies(_Records):
-    """The records of a set whose `pictures` are held, uint8 [N, h, w, 3]: those that are read are copied from there."""
-
-    def __init__(self, records: Any, pictures: np.ndarray) -> None:
-        super().__init__(records)
-        self._pictures = pictures
-
-    def read(self, indices: np.ndarray) -> np.ndarray:
-        return self._pictures[indices]
 
 
 def held(records: Any, device: torch.device, room: int) -> Tensor | None:

@@ -1,10 +1,13 @@
-"""Pictures that stay on the GPU are shown as those that are read step by step."""
+"""Pictures that stay in memory are shown as those that are read step by step."""
+
+from contextlib import nullcontext
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 
-from fastlt import resident
+from fastlt import one_pass, resident
 from fastlt.batch import StreamSpec
 from fastlt.config import DataConfig, PipelineConfig, StreamConfig
 from fastlt.data.build import build
@@ -34,24 +37,29 @@ def records(tmp_path_factory):
         yield opened
 
 
+GPU, OPERATOR = "as on a GPU", "by the CPU's operator"
+
+
 def steps(records, pipeline, held, ranks=1, rank=0, first=5, count=3):
     specs = {"uniform": StreamSpec(), "balanced": StreamSpec(StreamConfig(sampling="class_balanced"), views=2)}
     data = DataConfig(path=".", threads=1, prefetch=1)
     loader = Loader(records, specs, pipeline, BATCH, 0, data, Placement(rank, ranks))
     loader._may_hold = False
-    if held:  # as on a GPU
+    if held:
         loader.held = resident.held_as_shown(records, [pipeline], CPU, MUCH)
         loader.replacement.records = resident.Numbers(records)
-    with loader:
+    served = patch.object(one_pass, "serves", lambda config: False) if held == GPU else nullcontext()
+    with served, loader:
         loader.seek(first, set())
         return [next(loader) for _ in range(count)]
 
 
 @pytest.mark.parametrize("options", [{}, ALL], ids=["plain", "all options"])
 @pytest.mark.parametrize("recipe", ["crop_flip", "squash", "evaluate"])
-def test_a_held_set_shows_what_one_that_is_read_shows(records, recipe, options):
+@pytest.mark.parametrize("way", [GPU, OPERATOR])
+def test_a_held_set_shows_what_one_that_is_read_shows(records, recipe, options, way):
     pipeline = PipelineConfig(name=recipe, size=SIZE, **options)
-    for one, other in zip(steps(records, pipeline, True), steps(records, pipeline, False), strict=True):
+    for one, other in zip(steps(records, pipeline, way), steps(records, pipeline, None), strict=True):
         for name in ("uniform", "balanced"):
             assert one.images[name].shape == other.images[name].shape
             level = 1 / (255 * min(pipeline.std))
@@ -63,10 +71,11 @@ def test_a_held_set_shows_what_one_that_is_read_shows(records, recipe, options):
             assert torch.equal(one.position[name], other.position[name])
 
 
-def test_ranks_and_resuming_change_nothing(records):
+@pytest.mark.parametrize("way", [GPU, OPERATOR])
+def test_ranks_and_resuming_change_nothing(records, way):
     pipeline = PipelineConfig(name="crop_flip", size=SIZE)
-    whole = steps(records, pipeline, True, first=7, count=1)[0]
-    parts = [steps(records, pipeline, True, ranks=2, rank=rank, first=5)[2] for rank in range(2)]
+    whole = steps(records, pipeline, way, first=7, count=1)[0]
+    parts = [steps(records, pipeline, way, ranks=2, rank=rank, first=5)[2] for rank in range(2)]
     assert torch.equal(torch.cat([part.images["uniform"] for part in parts]), whole.images["uniform"])
 
 
@@ -136,7 +145,7 @@ def test_a_set_that_takes_too_much_room_is_read_step_by_step(records):
     assert resident.held_as_shown(records, [pipeline], CPU, needed - 1) is None
 
 
-def test_on_the_cpu_they_are_copied_and_never_read_again(records, monkeypatch):
+def test_on_the_cpu_they_are_held_and_never_read_again(records, monkeypatch):
     read = [records.read(np.array([7, 3])), resident.held(records, CPU, MUCH)[[7, 3]].numpy()]
     assert np.array_equal(*read)
     pipeline = PipelineConfig(name="random_resized_crop", size=SIZE + 3)

@@ -73,6 +73,24 @@ Tensor add_sources(Tensor x, int64_t count, std::vector<Source>& to) {
   return x;
 }
 
+// The pictures with these numbers, of many in one tensor, which is not copied.
+void add_chosen(const std::vector<Tensor>& pictures, const Tensor& numbers, int64_t count, std::vector<Source>& to) {
+  require(pictures.size() == 1 && pictures[0].dim() == 4 && pictures[0].is_contiguous() &&
+              pictures[0].scalar_type() == ScalarType::Byte && pictures[0].size(3) == 3 && !pictures[0].is_cuda(),
+          OP, ": with numbers, pictures must be one uint8 [N, height, width, 3], contiguous, on the CPU");
+  require(numbers.scalar_type() == ScalarType::Long && numbers.dim() == 1 && numbers.size(0) == count &&
+              numbers.is_contiguous() && !numbers.is_cuda(),
+          OP, ": numbers must be int64 [B], contiguous, one for each picture");
+  const Tensor& held = pictures[0];
+  const int64_t there = held.size(0), height = held.size(1), width = held.size(2);
+  const uint8_t* const pixels = held.const_data_ptr<uint8_t>();
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t number = numbers.const_data_ptr<int64_t>()[i];
+    require(number >= 0 && number < there, OP, ": number ", number, " is not one of the ", there, " pictures");
+    to.push_back({pixels + number * height * width * 3, height, width, width * 3});
+  }
+}
+
 using Three = std::array<float, 3>;
 Three three(const char* name, const std::vector<double>& values) {
   require(values.size() == 3, OP, ": ", name, " must be three numbers, one for each channel, not ", values.size());
@@ -167,10 +185,11 @@ constexpr size_t KEPT_FLOATS = 1 << 20;  // of scratch, in every thread
 // Fewer output pixels than this are not worth a thread.
 constexpr int64_t PIXELS_A_THREAD = 1 << 14;
 
-void pictures_to_batch(Tensor batch, std::vector<Tensor> pictures, Tensor windows, std::optional<Tensor> offsets,
-                       std::optional<Tensor> mirrored, std::optional<Tensor> upside_down,
-                       std::optional<Tensor> matrices, std::optional<Tensor> shifts, std::optional<Tensor> erased,
-                       std::vector<double> scale, std::vector<double> shift, bool parallel) {
+void pictures_to_batch(Tensor batch, std::vector<Tensor> pictures, std::optional<Tensor> numbers, Tensor windows,
+                       std::optional<Tensor> offsets, std::optional<Tensor> mirrored,
+                       std::optional<Tensor> upside_down, std::optional<Tensor> matrices,
+                       std::optional<Tensor> shifts, std::optional<Tensor> erased, std::vector<double> scale,
+                       std::vector<double> shift, bool parallel) {
   require(batch.dim() == 4 && batch.size(3) == 3 && batch.is_contiguous() && !batch.is_cuda(), OP,
           ": batch must be [B, height, width, 3], contiguous, on the CPU");
   const int64_t count = batch.size(0), height = batch.size(1), width = batch.size(2);
@@ -178,7 +197,10 @@ void pictures_to_batch(Tensor batch, std::vector<Tensor> pictures, Tensor window
           ": pictures in the batch must have a height and a width, not ", height, " x ", width);
   std::vector<Source> sources;
   sources.reserve(count);
-  for (Tensor& picture : pictures) picture = add_sources(picture, count, sources);
+  if (numbers)
+    add_chosen(pictures, *numbers, count, sources);
+  else
+    for (Tensor& picture : pictures) picture = add_sources(picture, count, sources);
   require((int64_t)sources.size() == count, OP, ": there are ", sources.size(), " pictures for a batch of ", count);
   require(matrices.has_value() == shifts.has_value(), OP, ": colour matrices and colour shifts come together");
   const ScalarType ints = ScalarType::Int, floats = ScalarType::Float;

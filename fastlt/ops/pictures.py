@@ -22,6 +22,7 @@ def pictures_to_batch(
     pictures: Sequence[Tensor] | Tensor,
     windows: Tensor,
     *,
+    numbers: Tensor | None = None,
     offsets: Tensor | None = None,
     mirrored: Tensor | None = None,
     upside_down: Tensor | None = None,
@@ -33,7 +34,8 @@ def pictures_to_batch(
     parallel: bool = True,
 ) -> None:
     """Writes B `pictures`, each uint8 [h, w, 3] (or all in one tensor [B, h, w, 3]), into `batch` [B, H, W, 3],
-    contiguous, float32, bfloat16, float16 or uint8; all on the CPU. In this order, each step where it is asked for:
+    contiguous, float32, bfloat16, float16 or uint8; all on the CPU. With `numbers` (int64 [B]) `pictures` is one
+    contiguous tensor [N, h, w, 3], of which those are taken. In this order, each step where it is asked for:
 
     1. `windows` int32 [B, 4] (top, left, height, width), inside each picture, are cut out and resized to H x W as
        Pillow's `crop(...).resize((W, H), BILINEAR)` does it: antialiased, by any factor, but rounded nowhere;
@@ -45,11 +47,12 @@ def pictures_to_batch(
     6. `erased` int32 [B, 4] (top, left, height, width inside the batch): zeros.
 
     With `parallel` as many threads as PyTorch uses share the pictures, else the caller's is the only one; the bits are
-    the same. Raises RuntimeError for wrong shapes, types and windows.
+    the same. Raises RuntimeError for wrong shapes, types, windows and numbers.
     """
     getattr(torch.ops, NAMESPACE).pictures_to_batch(
         batch,
         [pictures] if isinstance(pictures, Tensor) else pictures,
+        numbers,
         windows,
         offsets,
         mirrored,

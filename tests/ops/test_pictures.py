@@ -216,6 +216,16 @@ def test_pictures_in_one_tensor_are_those_of_a_list():
         assert torch.equal(one, each) and torch.equal(some, each)
 
 
+def test_pictures_by_number_are_those_of_a_list():
+    held = torch.from_numpy(np.stack([picture(20, 24, seed) for seed in range(5)]))
+    numbers = torch.tensor([4, 0, 4, 2])
+    windows = torch.tensor([[k, 0, 12, 20] for k in range(4)], dtype=torch.int32)
+    chosen, listed = torch.empty(4, 12, 22, 3), torch.empty(4, 12, 22, 3)
+    pictures_to_batch(chosen, held, windows, numbers=numbers, **NORMALISED)
+    pictures_to_batch(listed, [held[number] for number in numbers], windows, **NORMALISED)
+    assert torch.equal(chosen, listed)
+
+
 def test_an_empty_batch_is_nothing_to_do():
     assert batch_of([], 8, 8).shape == (0, 8, 8, 3)
 
@@ -230,6 +240,9 @@ def wrong(**changes):
     pictures_to_batch(**(call | changes))
 
 
+HELD = {"pictures": torch.zeros(3, 10, 12, 3, dtype=torch.uint8)}
+
+
 def ints(*rows):
     return torch.tensor(rows, dtype=torch.int32)
 
@@ -242,6 +255,11 @@ def ints(*rows):
         ({"batch": torch.zeros(2, 8, 8, 3, dtype=torch.float64)}, "batch must be float32, bfloat16, float16 or uint8"),
         ({"batch": torch.zeros(2, 0, 8, 3)}, "must have a height and a width, not 0 x 8"),
         ({"pictures": []}, "there are 0 pictures for a batch of 2"),
+        ({"numbers": torch.zeros(2, dtype=torch.int64)}, "with numbers, pictures must be one uint8"),
+        (HELD | {"numbers": torch.zeros(2, dtype=torch.int32)}, "numbers must be int64 .B."),
+        (HELD | {"numbers": torch.zeros(3, dtype=torch.int64)}, "numbers must be int64 .B."),
+        (HELD | {"numbers": torch.tensor([0, 3])}, "number 3 is not one of the 3 pictures"),
+        (HELD | {"numbers": torch.tensor([-1, 0])}, "number -1 is not one of the 3 pictures"),
         ({"pictures": torch.zeros(1, 10, 12, 3, dtype=torch.uint8)}, "there are 1 pictures for a batch of 2"),
         ({"pictures": torch.zeros(3, 10, 12, 3, dtype=torch.uint8)}, "more pictures than the 2 of the batch"),
         ({"pictures": [torch.zeros(1, 2, 10, 12, 3, dtype=torch.uint8)]}, "picture 0 must be uint8"),
