@@ -10,19 +10,21 @@ LEAST_WEIGHTS = 200_000  # measured: below it the convolution is as fast
 
 
 class PointwiseConv2d(nn.Conv2d):
-    """nn.Conv2d of kernel 1 and stride 1: [B, C, H, W] -> [B, K, H, W], in float32 on a CPU a product of all pixels
-    [B H W, C] with the weights."""
+    """nn.Conv2d of kernel 1 and any stride: [B, C, H, W] -> [B, K, h, w], in float32 on a CPU a product of all pixels
+    [B h w, C] that are looked at with the weights."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not (x.is_cpu and x.dtype == torch.float32 and x.is_contiguous(memory_format=torch.channels_last)):
             return super().forward(x)
-        return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+        down, across = self.stride
+        pixels = x.permute(0, 2, 3, 1)[:, ::down, ::across]
+        return F.linear(pixels, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
     @classmethod
     def is_form_of(cls, module: nn.Module) -> bool:
         return (
             type(module) is nn.Conv2d
-            and (module.kernel_size, module.stride, module.padding) == ((1, 1), (1, 1), (0, 0))
+            and (module.kernel_size, module.padding) == ((1, 1), (0, 0))
             and module.groups == 1
             and module.weight.numel() >= LEAST_WEIGHTS
         )
