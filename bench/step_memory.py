@@ -1,7 +1,8 @@
 """How much memory the step of a subject takes at its highest, on a CPU.
 
-In a process of its own, whose C library gives large tensors back to the system as soon as they are freed. Else it keeps
-them in its heap, and the holes of that, a fifth of all, differ from run to run.
+In a process of its own, whose C library gives large tensors back to the system as soon as they are freed. Else, as in
+`fastlt train` (fastlt/heap.py), it keeps them in its heap, and the holes of that, a fifth of all, differ from run to
+run.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 import sys
 
@@ -25,7 +26,21 @@ print(faults() - before)
 """
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
+HEAP = """
+import ctypes
+from fastlt import heap
+heap.keep_freed_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.sbrk.restype = ctypes.c_void_p
+libc.malloc.argtypes, libc.free.argtypes, libc.sbrk.argtypes = [ctypes.c_size_t], [ctypes.c_void_p], [ctypes.c_long]
+before = libc.sbrk(0)
+libc.free(libc.malloc(3 << 30))  # never touched, so it takes no memory
+print((libc.sbrk(0) - before) >> 20)
+"""
+needs_glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
+
+
+@needs_glibc
 def test_large_tensors_are_made_of_memory_that_the_process_has():
     kept, usual = (_faults(kept) for kept in (True, False))
     assert kept < 100
@@ -39,6 +54,21 @@ def test_another_c_library_is_left_alone(monkeypatch):
     heap.keep_freed_memory()
 
 
-def _faults(kept: bool) -> int:
-    done = subprocess.run([sys.executable, "-c", FAULTS.format(kept=kept)], capture_output=True, text=True, check=True)
+@needs_glibc
+def test_they_stay_however_much_is_freed_at_once():
+    assert _printed(HEAP) == 3 << 10  # MiB
+
+
+@needs_glibc
+def test_what_the_environment_says_stays():
+    assert _faults(True, MALLOC_MMAP_THRESHOLD_="131072") > 1000
+
+
+def _faults(kept: bool, **environment: str) -> int:
+    return _printed(FAULTS.format(kept=kept), **environment)
+
+
+def _printed(program: str, **environment: str) -> int:
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | environment)
     return int(done.stdout)

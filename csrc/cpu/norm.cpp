@@ -25,7 +25,8 @@ const NormKernels* const AVAILABLE[] = {
 };
 const NormKernels& kernels() { return *AVAILABLE[instruction_set_in_use()]; }
 
-// A chunk's sums are made in the values' own precision: few enough rows for that, and what is read twice stays in a cache.
+// A chunk's sums are made in float for anything but double: few enough rows for that. What is read twice stays in a cache,
+// but where C and NORM_COLUMNS have few factors in common and rows get long.
 constexpr int64_t LEAST_ROWS = 64, MOST_ROWS = 256, CHUNK = 1 << 15;
 
 struct Layout {
@@ -121,6 +122,12 @@ class Columns {
   const Buffer<R> values_;
 };
 
+// What (x - mean) is multiplied with before the bias, in both directions alike, so that masks agree.
+template <class R>
+double scale_of(const R* weights, const R* variances, int64_t channel, double eps) {
+  return weights[channel] / std::sqrt(variances[channel] + eps);
+}
+
 // ---- arguments
 
 // The channels of a pixel lie side by side, and the pixels of a picture, and the pictures.
@@ -172,7 +179,7 @@ std::tuple<Tensor, Tensor, Tensor> run_forward(const Tensor& x, const std::optio
                   static_cast<R*>(variance.mutable_data_ptr()));
   const Columns<R> middle(layout), scale(layout), shift(layout);
   rows.columns.mean = middle.fill([&](int64_t c) { return means[c]; });
-  rows.columns.scale = scale.fill([&](int64_t c) { return weights[c] / std::sqrt(variances[c] + eps); });
+  rows.columns.scale = scale.fill([&](int64_t c) { return scale_of(weights, variances, c, eps); });
   rows.columns.bias = shift.fill([&](int64_t c) { return biases[c]; });
   const auto kernel = kernels().forward[storage];
   layout.over_chunks([&](int64_t begin, int64_t end) { kernel(rows, begin, end, layout.stride); });
@@ -204,7 +211,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> run_backward(const Tensor& grad, cons
   const auto inverse = [&](int64_t c) { return 1 / std::sqrt(variances[c] + eps); };
   const Columns<R> middle(layout), scale(layout), shift(layout), of_centred(layout), of_ones(layout);
   rows.columns.mean = middle.fill([&](int64_t c) { return means[c]; });
-  rows.columns.scale = scale.fill([&](int64_t c) { return weights[c] * inverse(c); });
+  rows.columns.scale = scale.fill([&](int64_t c) { return scale_of(weights, variances, c, eps); });
   rows.columns.bias = shift.fill([&](int64_t c) { return biases[c]; });
 
   std::vector<std::vector<double>> found(layout.parts(), std::vector<double>(2 * stride));

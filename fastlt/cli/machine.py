@@ -9,7 +9,7 @@ import click
 from fastlt.cli.options import FOLDER, console, json_option, write_json
 
 # The subjects of fastlt.bench, which imports torch.
-BENCHES = ("loader", "losses", "step", "train", "build", "reader", "feeding", "index", "wgan")
+BENCHES = ("loader", "losses", "build", "reader", "feeding", "index", "wgan", "step", "train")
 
 
 @click.command()

@@ -27,7 +27,8 @@ _BETWEEN = ("aa", "se", "drop_block", "drop_path")  # what timm's blocks may hav
 
 
 def take(network: nn.Module) -> nn.Module:
-    """In place: large 1 x 1 convolutions, and, where the compiled library is, norms and ReLUs of ResNets that learn."""
+    """In place: large 1 x 1 convolutions, and, where the compiled library is, norms and ReLUs of ResNets' stems and
+    blocks that learn. To be called when all else that exchanges classes, such as freezing, is done."""
     _exchange(_PARTS, *filter(PointwiseConv2d.is_form_of, network.modules()))
     if norm.available():
         for module in network.modules():
@@ -39,8 +40,11 @@ def take(network: nn.Module) -> nn.Module:
 
 
 def give_up(network: nn.Module) -> nn.Module:
-    """In place: every module is of its usual class again."""
+    """In place: every module is of its usual class again. Raises ValueError for a form of yet another class."""
     _exchange({form: usual for usual, form in _FORMS.items()}, *network.modules())
+    left = [type(module).__name__ for module in network.modules() if isinstance(module, tuple(_FORMS.values()))]
+    if left:
+        raise ValueError(f"{left[0]} has no usual class")
     return network
 
 

@@ -8,7 +8,7 @@ from timm.models import resnet
 from torch import Tensor, nn
 
 from fastlt.models import cifar_resnet
-from fastlt.ops.norm import batch_norm_relu
+from fastlt.ops import norm
 
 
 class NormReLU2d(nn.BatchNorm2d):
@@ -18,7 +18,7 @@ class NormReLU2d(nn.BatchNorm2d):
         if not self._is_served(x, residual):
             out = super().forward(x)
             return F.relu(out if residual is None else out.add_(residual), inplace=True)
-        out, mean, variance = batch_norm_relu(x, residual, self.weight, self.bias, self.eps)
+        out, mean, variance = norm.batch_norm_relu(x, residual, self.weight, self.bias, self.eps)
         self._track(mean, variance, x.numel() // x.shape[1])
         return out
 
@@ -27,6 +27,7 @@ class NormReLU2d(nn.BatchNorm2d):
         return (
             self.training
             and x.is_cpu
+            and norm.available()
             and self.weight.dtype == torch.promote_types(x.dtype, torch.float32)
             and x.numel() > x.shape[1]  # torch has the words for a channel of one value
             and x.is_contiguous(memory_format=torch.channels_last)

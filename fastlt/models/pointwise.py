@@ -10,7 +10,7 @@ LEAST_WEIGHTS = 200_000  # measured: below it the convolution is as fast
 
 
 class PointwiseConv2d(nn.Conv2d):
-    """nn.Conv2d of kernel 1 and any stride: [B, C, H, W] -> [B, K, h, w], in float32 on a CPU a product of all pixels
+    """nn.Conv2d of kernel 1 and any stride: [B, C, H, W] -> [B, K, h, w], of float32 on a CPU a product of all pixels
     [B h w, C] that are looked at with the weights."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -18,7 +18,8 @@ class PointwiseConv2d(nn.Conv2d):
             return super().forward(x)
         down, across = self.stride
         pixels = x.permute(0, 2, 3, 1)[:, ::down, ::across]
-        return F.linear(pixels, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+        weight = self.weight.permute(0, 2, 3, 1).flatten(1)  # so its gradient lies in memory as it does
+        return F.linear(pixels, weight, self.bias).permute(0, 3, 1, 2)
 
     @classmethod
     def is_form_of(cls, module: nn.Module) -> bool:

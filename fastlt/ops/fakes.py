@@ -1,7 +1,7 @@
 """Shapes and types of what the operators return, for compilation and for meta and fake tensors: no kernel runs.
 
 `forward` and `backward` give the functions to register. The function of an operator's name takes what the operator
-takes before `reduction` and gives tensors like its gradients.
+takes before `reduction` and gives tensors like its gradients. The last two are batch norm's, to register as they are.
 """
 
 from __future__ import annotations

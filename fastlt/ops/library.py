@@ -1,4 +1,4 @@
-"""The compiled library: loaded once, at the first call of a loss, and who serves which tensors.
+"""The compiled library: loaded once, by whoever asks first, and who serves the losses of which tensors.
 
 Where there is no library, or where it holds nothing for a device, the plain PyTorch references serve.
 """

@@ -11,6 +11,7 @@ from torch.autograd.function import Function
 from fastlt.ops.library import NAMESPACE, namespace
 
 
+@torch.compiler.assume_constant_result  # no compiler shall look into the loading
 def available() -> bool:
     """Whether the compiled library is there; torch's own operators compute the same. Loads the library."""
     return namespace() is not None
@@ -38,11 +39,14 @@ class _BatchNormReLU(Function):
         y, mean, variance = getattr(torch.ops, NAMESPACE).batch_norm_relu(x, added, weight, bias, eps)
         ctx.save_for_backward(x, None if residual is None else y, weight, bias, mean, variance)
         ctx.eps = eps
+        ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(mean, variance)
         return y, mean, variance
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        if grad is None:
+            return (None,) * 5
         if torch.is_grad_enabled():  # so it is under create_graph=True, and only then
             raise RuntimeError("batch_norm_relu: its gradient cannot be differentiated again (create_graph=True)")
         x, y, *channels = ctx.saved_tensors

@@ -1,4 +1,4 @@
-"""No CPU kernel reads or writes beyond what kernels.h promises it."""
+"""No CPU kernel reads or writes beyond what kernels.h, pictures.h and norm.h promise it."""
 
 from __future__ import annotations
 
@@ -39,6 +39,13 @@ def test_every_kernel_stays_within_its_arrays(instruction_set, tmp_path):
 @each_instruction_set
 def test_every_picture_is_read_and_written_within_its_arrays(instruction_set, tmp_path):
     assert watched_runs(instruction_set, "picture_kernels", "picture_bounds.cpp", tmp_path) > 10000
+
+
+@pytest.mark.slow
+@needs_compiler
+@each_instruction_set
+def test_every_norm_stays_within_its_arrays(instruction_set, tmp_path):
+    assert watched_runs(instruction_set, "norm_kernels", "norm_bounds.cpp", tmp_path) > 1000
 
 
 def watched_runs(instruction_set: str, kernels: str, program: str, folder: Path) -> int:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
+import subprocess
+import sys
 
 import pytest
 import timm
@@ -12,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fastlt.config import ModelConfig
-from fastlt.models import backbones, cpu_forms
+from fastlt.models import backbones, cpu_forms, freeze
 from fastlt.models.cifar_resnet import CifarResNet
 from fastlt.models.fused_norm import DoneReLU, FusedBasicBlock, FusedBottleneck, FusedCifarBlock, NormReLU2d
 from fastlt.models.pointwise import LEAST_WEIGHTS, PointwiseConv2d
@@ -23,6 +26,7 @@ NETWORKS = {
     "cifar_resnet8": lambda: CifarResNet(8, 5),
     "resnet18": lambda: timm.create_model("resnet18", num_classes=5),
     "resnet50": lambda: timm.create_model("resnet50", num_classes=5),
+    "resnet50d": lambda: timm.create_model("resnet50d", num_classes=5),
     "resnext50_32x4d": lambda: timm.create_model("resnext50_32x4d", num_classes=5),
 }
 
@@ -68,9 +72,11 @@ def test_trains_as_the_usual_network_does(name):
 
 @needs_library
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_norm_before_a_relu_is_one_with_it(name):
+def test_every_norm_before_a_relu_is_one_with_it_but_within_a_deep_stem(name):
     network = cpu_forms.take(made(name))
-    left = [n for n, m in network.named_modules() if type(m) is nn.BatchNorm2d and "downsample" not in n]
+    left = [
+        n for n, m in network.named_modules() if type(m) is nn.BatchNorm2d and not re.search(r"downsample|^conv1", n)
+    ]
     assert left == []
 
 
@@ -88,6 +94,23 @@ def test_what_is_given_up_is_of_the_usual_classes(name):
     changed = cpu_forms.give_up(cpu_forms.take(copy.deepcopy(usual)))
     assert [type(m) for m in changed.modules()] == [type(m) for m in usual.modules()]
     assert torch.equal(changed.eval()(picture()), usual.eval()(picture()))
+
+
+@needs_library
+def test_what_was_frozen_afterwards_cannot_be_given_up():
+    network = cpu_forms.take(made("resnet18"))
+    freeze.freeze_batch_norm(network)
+    with pytest.raises(ValueError, match="FrozenNormReLU2d"):
+        cpu_forms.give_up(network)
+
+
+@needs_library
+def test_an_unpickled_network_trains_in_a_process_that_has_no_library_yet(tmp_path):
+    network = cpu_forms.take(made("cifar_resnet8"))
+    torch.save(network, tmp_path / "network.pt")
+    program = "import sys, torch; torch.load(sys.argv[1], weights_only=False)(torch.zeros(2, 3, 32, 32).contiguous("
+    program += "memory_format=torch.channels_last)).sum().backward()"
+    subprocess.run([sys.executable, "-c", program, tmp_path / "network.pt"], check=True)
 
 
 def test_names_of_weights_stay():
@@ -121,10 +144,11 @@ def test_frozen_stages_stay_as_they_are_and_the_others_change():
 
 
 @needs_library
-@pytest.mark.parametrize("name", ["seresnet50", "resnetblur50", "resnet50d"])
-def test_blocks_with_something_between_a_norm_and_its_relu_stay_as_they_are(name):
+@pytest.mark.parametrize("name, fused", [("seresnet50", 0), ("resnetblur50", 13)])
+def test_blocks_with_something_between_a_norm_and_its_relu_stay_as_they_are(name, fused):
     usual = timm.create_model(name, num_classes=5).to(memory_format=torch.channels_last).double()
     changed = cpu_forms.take(copy.deepcopy(usual))
+    assert sum(type(module) is FusedBottleneck for module in changed.modules()) == fused
     assert torch.allclose(
         step(usual, picture(torch.float64))["logits"], step(changed, picture(torch.float64))["logits"]
     )
@@ -184,6 +208,7 @@ def test_a_large_pointwise_convolution_is_a_product_with_the_same_result(bias, s
     wanted.square().sum().backward()
     found.square().sum().backward()
     for one, other in zip(product.parameters(), usual.parameters(), strict=True):
+        assert one.grad.stride() == other.grad.stride() == one.stride()
         assert torch.allclose(one.grad.double(), other.grad, rtol=1e-4, atol=1e-3)
 
 
