@@ -63,16 +63,16 @@ struct Layout {
   }
 };
 
-// What a part found of each column.
+// What is known of each column, or of each channel.
 struct Moments {
   std::vector<double> count, mean, squares;
   explicit Moments(int64_t columns) : count(columns), mean(columns), squares(columns) {}
 
   // Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
-  void add(double rows, int64_t j, double middle, double apart) {
-    const double both = count[j] + rows, step = middle - mean[j];
-    mean[j] += step * (rows / both);
-    squares[j] += apart + step * step * (count[j] * rows / both);
+  void add(double values, int64_t j, double middle, double apart) {
+    const double both = count[j] + values, step = middle - mean[j];
+    mean[j] += step * (values / both);
+    squares[j] += apart + step * step * (count[j] * values / both);
     count[j] = both;
   }
 };
@@ -92,13 +92,7 @@ void find_moments(const void* x, Storage storage, const Layout& layout, R* mean,
   Moments whole(layout.channels);
   for (const Moments& part : found)
     for (int64_t j = 0; j < stride; ++j)
-      if (part.count[j] > 0) {
-        const int64_t c = j % layout.channels;
-        const double both = whole.count[c] + part.count[j], step = part.mean[j] - whole.mean[c];
-        whole.mean[c] += step * (part.count[j] / both);
-        whole.squares[c] += part.squares[j] + step * step * (whole.count[c] * part.count[j] / both);
-        whole.count[c] = both;
-      }
+      if (part.count[j] > 0) whole.add(part.count[j], j % layout.channels, part.mean[j], part.squares[j]);
   for (int64_t c = 0; c < layout.channels; ++c) {
     mean[c] = (R)whole.mean[c];
     variance[c] = (R)(whole.squares[c] / layout.each());
