@@ -23,13 +23,15 @@ from fastlt.prefetch import Fed
 
 
 class Chosen(NamedTuple):
-    """Pictures by their numbers (int64 [B]) among all that are held (uint8 [N, h, w, 3])."""
+    """Pictures by their numbers (int64 [B]) among all that are held (uint8 [N, h, w, 3]); without numbers, all."""
 
-    held: Tensor
-    numbers: Tensor
+    pictures: list[Tensor] | Tensor
+    numbers: Tensor | None
 
-    def part(self, rows: slice) -> dict[str, Tensor]:
-        return {"pictures": self.held, "numbers": self.numbers[rows]}
+    def part(self, rows: slice) -> dict[str, list[Tensor] | Tensor | None]:
+        if self.numbers is None:
+            return {"pictures": self.pictures[rows]}
+        return {"pictures": self.pictures, "numbers": self.numbers[rows]}
 
 
 Pictures = list[Tensor] | Tensor | Chosen  # uint8 [h, w, 3] each, or all in one [B, h, w, 3]
@@ -97,14 +99,15 @@ class OnePass:
             name: torch.from_numpy(rows) for name, rows in (steps | {"windows": windows}).items() if rows is not None
         }
 
-        def task(part: slice) -> None:
-            rows = {name: tensor[part] for name, tensor in tensors.items()}
-            some = pictures.part(part) if isinstance(pictures, Chosen) else {"pictures": pictures[part]}
-            operator.pictures_to_batch(batch[part], **some, **rows, **normalised, parallel=False)
-
+        given = pictures if isinstance(pictures, Chosen) else Chosen(pictures, None)
         count = max(1, PIXELS_A_TASK // self.config.size**2)
         if count >= len(batch):
-            return task(slice(None))
+            return operator.pictures_to_batch(batch, **given._asdict(), **tensors, **normalised, parallel=False)
+
+        def task(part: slice) -> None:
+            rows = {name: tensor[part] for name, tensor in tensors.items()}
+            operator.pictures_to_batch(batch[part], **given.part(part), **rows, **normalised, parallel=False)
+
         list(self._workers.map(task, [slice(k, k + count) for k in range(0, len(batch), count)]))
 
     def _resized(self, iteration: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
