@@ -7,7 +7,7 @@ import os
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's <malloc.h>
 _NEVER = -1
-_OF_THE_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES")
+OF_THE_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES")
 
 
 def keep_freed_memory() -> None:
@@ -18,6 +18,6 @@ def keep_freed_memory() -> None:
     glibc what to keep.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None and not any(name in os.environ for name in _OF_THE_USER):
+    if mallopt is not None and not any(name in os.environ for name in OF_THE_USER):
         mallopt(_M_TRIM_THRESHOLD, _NEVER)
         mallopt(_M_MMAP_MAX, 0)

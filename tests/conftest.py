@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -11,6 +12,13 @@ sys.path.insert(0, str(Path(__file__).parent))  # corrupted
 
 PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 torch.set_num_threads(max(1, min(torch.get_num_threads() // PROCESSES, 2)))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def usual_heap():
+    """No test changes how the tests' own process keeps memory, which others measure; tests/test_heap.py has its own."""
+    with patch("fastlt.heap.keep_freed_memory"):
+        yield
 
 
 @pytest.fixture(scope="session")
