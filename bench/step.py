@@ -2,10 +2,10 @@
 
 The forms between `plain` and `ours` turn fastlt's ways on one after the other in the plain step: channels-last memory,
 one pass of both branches, fused losses, norms with their ReLUs in one operator and large 1 x 1 convolutions as products
-(fastlt/models/cpu_forms.py), a fused optimiser. `ours fp32` is fastlt's trainer in fp32, `ours` as it
-chooses the precision. Of its `where`, "batch norm" holds the ReLU and the residual too, and "matrix products" the large
-1 x 1 convolutions. `limit` is a step that did nothing but the network's products and sums, at the speed of a large
-matrix product in the same precision; `where` is what the time of a step goes to.
+(fastlt/models/cpu_forms.py), a fused optimiser. `ours fp32` is fastlt's trainer in fp32, `ours` as it chooses the
+precision. `limit` is a step that did nothing but the products and sums of the network, at the speed of a large product
+in the same precision; `where` is what the time of a step goes to. Of ours, "batch norm" holds the ReLU and the residual
+too, and "matrix products" the large 1 x 1 convolutions.
 """
 
 from __future__ import annotations

@@ -171,7 +171,7 @@ class Loader:
             self._ahead = Window(self._run, first, depth=prefetch, name="fastlt-pictures")
 
     def _hold(self) -> Records:
-        """Where pictures are read from: of sets that are few and small enough to stay in memory their numbers are."""
+        """Where pictures are read from: of a set that is small enough to stay in memory, only their numbers."""
         device, records = self.place.device, self.records
         pipelines, room = [bundle.pipeline for bundle in self.bundles], resident.room(device)
         if device.type == "cuda":

@@ -22,11 +22,12 @@ from fastlt.ops import pictures as operator
 from fastlt.prefetch import Fed
 
 
-class Chosen(NamedTuple):
-    """Pictures by their numbers (int64 [B]) among all that are held (uint8 [N, h, w, 3]); without numbers, all."""
+class Pictures(NamedTuple):
+    """B pictures, uint8 [h, w, 3] each or all in one [B, h, w, 3]; with `numbers` (int64 [B]) those of many that are
+    held, [N, h, w, 3]."""
 
     pictures: list[Tensor] | Tensor
-    numbers: Tensor | None
+    numbers: Tensor | None = None
 
     def part(self, rows: slice) -> dict[str, list[Tensor] | Tensor | None]:
         if self.numbers is None:
@@ -34,7 +35,6 @@ class Chosen(NamedTuple):
         return {"pictures": self.pictures, "numbers": self.numbers[rows]}
 
 
-Pictures = list[Tensor] | Tensor | Chosen  # uint8 [h, w, 3] each, or all in one [B, h, w, 3]
 PIXELS_A_TASK = 1 << 18  # of the output: below that, handing out costs as much as doing
 
 
@@ -86,7 +86,7 @@ class OnePass:
         else:
             squares = dali.to_torch(self._policy.run()[0])
             windows = np.tile(np.array([0, 0, self.config.size, self.config.size], np.int32), (len(squares), 1))
-            self._show(batch, squares, windows, _finishing(fed.drawn), **self._normalised)
+            self._show(batch, Pictures(squares), windows, _finishing(fed.drawn), **self._normalised)
         self._iteration += 1
         return batch
 
@@ -99,14 +99,13 @@ class OnePass:
             name: torch.from_numpy(rows) for name, rows in (steps | {"windows": windows}).items() if rows is not None
         }
 
-        given = pictures if isinstance(pictures, Chosen) else Chosen(pictures, None)
         count = max(1, PIXELS_A_TASK // self.config.size**2)
         if count >= len(batch):
-            return operator.pictures_to_batch(batch, **given._asdict(), **tensors, **normalised, parallel=False)
+            return operator.pictures_to_batch(batch, **pictures._asdict(), **tensors, **normalised, parallel=False)
 
         def task(part: slice) -> None:
             rows = {name: tensor[part] for name, tensor in tensors.items()}
-            operator.pictures_to_batch(batch[part], **given.part(part), **rows, **normalised, parallel=False)
+            operator.pictures_to_batch(batch[part], **pictures.part(part), **rows, **normalised, parallel=False)
 
         list(self._workers.map(task, [slice(k, k + count) for k in range(0, len(batch), count)]))
 
@@ -119,10 +118,10 @@ class OnePass:
         return squares.numpy(), fed.drawn
 
     def _pictures(self, fed: Fed, iteration: int) -> tuple[Pictures, np.ndarray]:
-        """Pictures uint8 [h, w, 3], and int32 [B, 4]: the windows to show of them."""
+        """And int32 [B, 4]: the windows to show of them."""
         start, shape = fed.drawn["window_start"], fed.drawn["window_shape"]
         if self._decoder is None:
-            return self._whole(fed.pictures), np.concatenate([start, shape], axis=1)
+            return self._raw(fed.pictures), np.concatenate([start, shape], axis=1)
         decoded = self._decoder.run()[0]
         pictures, windows = [np.asarray(window) for window in decoded], np.pad(shape, ((0, 0), (2, 0)))
         for row, divisor, picture in self._decoded_smaller(fed, iteration):
@@ -130,11 +129,13 @@ class OnePass:
                 pictures[row] = dali.decoded(fed.pictures[row], start[row], shape[row])
             else:
                 pictures[row], windows[row] = picture, scaled_decoding.window(start[row], shape[row], divisor)
-        return [torch.from_numpy(picture) for picture in pictures], windows
+        return Pictures([torch.from_numpy(picture) for picture in pictures]), windows
 
-    def _whole(self, records: RecordBatch) -> Pictures:
-        """What is stored raw."""
-        return _as_tensors(records) if self._held is None else Chosen(self._held, torch.from_numpy(records))
+    def _raw(self, records: RecordBatch) -> Pictures:
+        """Of what is stored raw, or of its numbers."""
+        if self._held is None:
+            return Pictures(_as_tensors(records))
+        return Pictures(self._held, torch.from_numpy(records))
 
     def _decoded_smaller(self, fed: Fed, iteration: int) -> list[tuple[int, int, np.ndarray | None]]:
         """Rows that are, with their divisors and pictures."""
@@ -192,7 +193,7 @@ def _finishing(drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray | None]:
     }
 
 
-def _as_tensors(records: RecordBatch) -> Pictures:
+def _as_tensors(records: RecordBatch) -> list[Tensor] | Tensor:
     """They must not be of memory that is read-only."""
     if isinstance(records, np.ndarray):
         return torch.from_numpy(records)
