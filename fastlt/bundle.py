@@ -5,6 +5,7 @@ So a step of several streams is read by one call into one buffer and costs about
 
 from __future__ import annotations
 
+import threading
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,15 +44,17 @@ class Bundle:
         self.has_views = any(part.spec.views > 1 for part in parts)
         self._steps = max(1, AT_ONCE // max(part.batch for part in parts))
         self._blocks: dict[int, list[Rows]] = {}
+        self._lock = threading.Lock()
 
     def rows(self, step: int) -> Rows:
-        """What the step holds."""
+        """What the step holds; any thread may ask."""
         number = step // self._steps
-        if number not in self._blocks:
-            while len(self._blocks) > 1:
-                self._blocks.pop(next(iter(self._blocks)), None)
-            self._blocks[number] = self._block(number * self._steps)
-        return self._blocks[number][step - number * self._steps]
+        with self._lock:
+            if number not in self._blocks:
+                while len(self._blocks) > 1:
+                    self._blocks.pop(next(iter(self._blocks)), None)
+                self._blocks[number] = self._block(number * self._steps)
+            return self._blocks[number][step - number * self._steps]
 
     def wanted(self, step: int) -> np.ndarray:
         """int64 [n]: the images of a step, without what is drawn."""

@@ -41,12 +41,10 @@ class Graph:
         self.features, self.source = features.flatten(0, 1), source
         self._number = features.shape[1]
         self._mirrored, self._upside_down = len(_chosen(config.horizontal_flip)), len(_chosen(config.vertical_flip))
-        self._iteration = 0
 
-    def run(self, *cuda_stream: torch.cuda.Stream) -> Tensor:
-        """The next batch, [B, h, w, C], made on the present stream."""
-        fed = self.source(self._iteration)
-        self._iteration += 1
+    def run(self, iteration: int, *cuda_stream: torch.cuda.Stream) -> Tensor:
+        """The batch of an iteration, [B, h, w, C], made on the present stream."""
+        fed = self.source(iteration)
         mirrored = fed.drawn["mirror"] if self._mirrored > 1 else 0
         way = mirrored + (self._mirrored * fed.drawn["upside_down"] if self._upside_down > 1 else 0)
         return self.features[sent(way * self._number + fed.pictures, self.features.device)]

@@ -54,8 +54,8 @@ class Graph:
         kinds = parameter_dtypes(config)
         self.pipeline = _pipeline(define, fed, kinds, layout, settings, prefetch, _has_policy(config))
 
-    def run(self, *cuda_stream):
-        """The next batch, a torch tensor [B, size, size, 3] on the device."""
+    def run(self, iteration: int, *cuda_stream):
+        """The next batch, a torch tensor [B, size, size, 3] on the device; DALI counts them itself."""
         return to_torch(self.pipeline.run(*cuda_stream)[0])
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 fastlt owns order, length and epochs; DALI never sees an end. For every step a producer thread reads the records and
 draws the augmentation parameters ahead. On a GPU, DALI decodes and augments them in its own threads; on the CPU it
-decodes, and a second thread ends the way with the compiled operator, ahead too. What a step holds is a pure function of
+decodes, and further threads end the way with the compiled operator, ahead too. What a step holds is a pure function of
 (seed, step) and of the files; what a checkpoint keeps besides, the bad images, is for counting them.
 """
 
@@ -28,6 +28,7 @@ from fastlt.prefetch import Fed, Feed, Prepared, Window
 from fastlt.replacement import Replacement
 
 MOST_STEPS, MOST_POSITIONS = 128, 32_768  # that a remote set is told of ahead
+SIDE_BY_SIDE = 4  # steps: of more, Python would keep all others waiting
 Graph = dali.Graph | one_pass.OnePass | resident.Graph | cached_features.Graph  # what makes the pictures of a bundle
 
 
@@ -157,18 +158,27 @@ class Loader:
     def _start(self) -> None:
         if self._may_hold:
             self._may_hold, self.replacement.records = False, self._hold()
-        first, prefetch = self.step, self.data.prefetch
-        self._announced = first  # the next step whose records are to be announced
-        on_cpu = self.place.device.type == "cpu"
-        held = 3 * prefetch if on_cpu else prefetch  # batches that are ready, in the operator's way, and in DALI's
+        first = self._first = self._announced = self.step  # the latter: whose records are to be announced next
+        threads, on_cpu = self.data.threads or _own_cores(), self.place.device.type == "cpu"
+        helped = self._in_any_order()
+        makers = max(1, min(threads, SIDE_BY_SIDE) - 1) if helped else 1
+        ready = self.data.prefetch + helped * makers
+        held = 3 * ready if on_cpu else ready  # batches that are ready, in the operator's way, and in DALI's
         spare = held if self.records.encoding == "raw" else 0  # small pictures, small steps
-        self._window = Window(self._prepare, first, depth=held + 2, name="fastlt-loader", spare=spare)
-        threads = max(1, (self.data.threads or _own_cores()) // len(self.bundles))
+        own = int(not helped)  # threads; where there is none, the makers do its work too
+        self._window = Window(self._prepare, first, held + 2, "fastlt-loader", spare, own, helped)
+        each = max(1, threads // len(self.bundles))
         for number, bundle in enumerate(self.bundles):
             feed = Feed(self._window, number, first)
-            self._running.append(self._graph(bundle.pipeline, len(bundle.views), threads, feed))
+            self._running.append(self._graph(bundle.pipeline, len(bundle.views), each, feed))
         if on_cpu:
-            self._ahead = Window(self._run, first, depth=prefetch, name="fastlt-pictures")
+            self._ahead = Window(self._run, first, ready, "fastlt-pictures", threads=makers, helped=helped)
+
+    def _in_any_order(self) -> bool:
+        """Whether steps may be made in any order, and several at once: pictures that are held, and no DALI."""
+        if self.held is None or self.place.device.type != "cpu":
+            return False
+        return all(one_pass.in_any_order(bundle.pipeline) for bundle in self.bundles)
 
     def _hold(self) -> Records:
         """Where pictures are read from: of a set that is small enough to stay in memory, only their numbers."""
@@ -192,8 +202,8 @@ class Loader:
         return dali.Graph(config, batch, encoding, device, device_id, threads, prefetch, feed, half)
 
     def _run(self, step: int) -> list[torch.Tensor]:
-        """The pictures of the next step, of each graph [rows, size, size, 3]; `step` says which that is."""
-        return [graph.run(*self._cuda_stream()) for graph in self._running]
+        """The pictures of a step, of each graph [rows, size, size, 3]."""
+        return [graph.run(step - self._first, *self._cuda_stream()) for graph in self._running]
 
     def _prepare(self, step: int) -> list[Prepared]:
         if self.records.is_remote:
@@ -234,8 +244,8 @@ class Loader:
         for bundle, rows, output in zip(self.bundles, prepared, outputs, strict=True):
             batch.images |= bundle.views_by_stream(output.permute(0, 3, 1, 2))  # channels-last memory, no copy
             batch.labels |= bundle.by_stream(resident.sent(self.records.labels(rows.index), self.place.device))
-            batch.position |= bundle.by_stream(torch.from_numpy(rows.position))
-            batch.index |= bundle.by_stream(torch.from_numpy(rows.index))
+            batch.position |= {name: torch.from_numpy(own) for name, own in bundle.by_stream(rows.position).items()}
+            batch.index |= {name: torch.from_numpy(own) for name, own in bundle.by_stream(rows.index).items()}
         return batch
 
     def _cuda_stream(self) -> tuple:

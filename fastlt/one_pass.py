@@ -43,6 +43,11 @@ def serves(config: PipelineConfig) -> bool:
     return getattr(augment.load(config.name), "ONE_PASS", False) and operator.available()
 
 
+def in_any_order(config: PipelineConfig) -> bool:
+    """Whether batches of pictures that are held may be asked for in any order, and several at once."""
+    return serves(config) and not (config.rand_augment or config.auto_augment)  # DALI keeps an order
+
+
 class OnePass:
     """Like `dali.Graph` on the CPU, within a bound that the tests state; `close` ends its threads.
 
@@ -63,7 +68,6 @@ class OnePass:
         """With `held` (uint8 [N, h, w, 3]) the source gives numbers of its pictures."""
         self.config, self.source, self._held = config, source, held
         self._normalised = normalisation(config)
-        self._iteration = 0
         self._scaled = scaled_decoding.WithoutScaled(source, config.size) if config.scaled_decoding else None
         self._decoder = None
         if encoding == "encoded":
@@ -76,18 +80,18 @@ class OnePass:
             self._squares = Memory(shape, torch.uint8)
             self._policy = dali.policy(config, batch, threads, self._resized)
 
-    def run(self) -> Tensor:
-        """The next batch, [B, size, size, 3] float32 or (half) float16."""
-        fed = self.source(self._iteration)
+    def run(self, iteration: int) -> Tensor:
+        """The batch of an iteration, [B, size, size, 3] float32 or (half) float16; to be asked for in order, by one
+        thread, unless `in_any_order` and held."""
+        fed = self.source(iteration)
         batch = self._batches.take()
         if self._policy is None:
-            pictures, windows = self._pictures(fed, self._iteration)
+            pictures, windows = self._pictures(fed, iteration)
             self._show(batch, pictures, windows, steps(fed.drawn), **self._normalised)
         else:
             squares = dali.to_torch(self._policy.run()[0])
             windows = np.tile(np.array([0, 0, self.config.size, self.config.size], np.int32), (len(squares), 1))
             self._show(batch, Pictures(squares), windows, _finishing(fed.drawn), **self._normalised)
-        self._iteration += 1
         return batch
 
     def close(self) -> None:
@@ -145,7 +149,8 @@ class OnePass:
 
 
 class Memory:
-    """Tensors of one shape, in memory that is used again when nothing refers to the last tensor in it any more.
+    """Tensors of one shape, in memory that is used again when nothing refers to the last tensor in it any more; for
+    any number of threads.
 
     Fresh memory for a large batch costs as much time as filling it: the system clears it page by page.
     """
@@ -156,7 +161,10 @@ class Memory:
 
     def take(self) -> Tensor:
         """A tensor whose values are anything."""
-        array = self._free.pop() if self._free else torch.empty(self._shape, dtype=self._dtype).numpy()
+        try:
+            array = self._free.pop()
+        except IndexError:
+            array = torch.empty(self._shape, dtype=self._dtype).numpy()
         lease = array.view()  # torch holds it as long as there is a view of the tensor
         weakref.finalize(lease, self._free.append, array).atexit = False
         return torch.from_numpy(lease)

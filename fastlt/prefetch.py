@@ -37,30 +37,47 @@ class Prepared:
 
 
 class Window(Generic[T]):
-    """The steps prepared ahead of their use, filled by one thread and bounded in number.
+    """The steps prepared ahead of their use, bounded in number, by threads that each take the next one.
 
-    It begins to prepare where fewer than `depth` steps from the oldest in use on are there, and goes on to `spare` more
-    than that, so that its thread is not woken for each of many small steps.
+    They begin to prepare where fewer than `depth` steps from the oldest in use on are taken, and go on to `spare` more
+    than that, so that no thread is woken for each of many small steps. Where the window is `helped`, whoever would wait
+    in `get` takes the next one as well: waiting for another thread and being woken cost as much as a small step.
     """
 
-    def __init__(self, prepare: Callable[[int], T], start: int, depth: int, name: str, spare: int = 0) -> None:
+    def __init__(
+        self,
+        prepare: Callable[[int], T],
+        start: int,
+        depth: int,
+        name: str,
+        spare: int = 0,
+        threads: int = 1,
+        helped: bool = False,
+    ) -> None:
+        """With several threads, or helped, `prepare` must be one that may be called for several steps at once; helped
+        there need be no thread."""
         self._prepare, self._next, self._depth, self._spare = prepare, start, depth, spare
-        self._oldest = start
+        self._oldest, self._helped = start, helped
         self._ready: dict[int, T] = {}
-        self._error: BaseException | None = None
+        self._failed: dict[int, BaseException] = {}
         self._open = True
         lock = threading.Lock()
         self._filled, self._used = threading.Condition(lock), threading.Condition(lock)
-        self._thread = threading.Thread(target=self._fill, name=name, daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, args=(self._taken,), name=name, daemon=True) for _ in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def get(self, step: int) -> T:
-        """Waits until `step` is there. Raises what preparing it raised."""
+        """Waits until `step` is there. Raises what preparing it, or one before it, raised."""
+        if self._helped:
+            self._work(lambda: self._taken(instead_of=step))
         with self._filled:
-            self._filled.wait_for(lambda: step in self._ready or self._error)
+            self._filled.wait_for(lambda: self._is_settled(step))
             if step in self._ready:
                 return self._ready[step]
-            raise self._error
+            raise self._failed[min(self._failed)]
 
     def drop_before(self, step: int) -> None:
         with self._used:
@@ -71,29 +88,57 @@ class Window(Generic[T]):
                 self._used.notify()
 
     def close(self) -> None:
+        self._end()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self, taken: Callable[[], int | None]) -> None:
+        """Prepares one step after the other until none is taken."""
+        try:
+            while (step := taken()) is not None:
+                self._make(step)
+        except BaseException as error:  # Ctrl-C, at any place: nobody shall wait for the step that was in hand
+            self._fail(self._oldest, error)
+            raise
+
+    def _make(self, step: int) -> None:
+        try:
+            self._keep(self._ready, step, self._prepare(step))
+        except Exception as error:  # handed to whoever asks for it in `get`
+            self._fail(step, error)
+
+    def _fail(self, step: int, error: BaseException) -> None:
+        self._keep(self._failed, step, error)
+        self._end()
+
+    def _taken(self, instead_of: int | None = None) -> int | None:
+        """The next step, once there is room for it; None at the end.
+
+        Or, instead of waiting for a step: None when that is settled, or there is no room.
+        """
+        with self._used:
+            full = self._next >= self._oldest + self._depth + self._spare
+            if instead_of is not None and (full or self._is_settled(instead_of)):
+                return None
+            if full:
+                self._used.wait_for(lambda: not self._open or self._next < self._oldest + self._depth)
+            if not self._open:
+                return None
+            self._next += 1
+            return self._next - 1
+
+    def _is_settled(self, step: int) -> bool:
+        return step in self._ready or any(failed <= step for failed in self._failed)
+
+    def _keep(self, kept: dict, step: int, made: T | BaseException) -> None:
+        with self._filled:
+            kept[step] = made
+            self._filled.notify_all()
+
+    def _end(self) -> None:
         with self._used:
             self._open = False
-            self._used.notify()
-        self._thread.join()
-
-    def _fill(self) -> None:
-        try:
-            while self._wait_for_room():
-                prepared = self._prepare(self._next)
-                with self._filled:
-                    self._ready[self._next] = prepared
-                    self._next += 1
-                    self._filled.notify_all()
-        except BaseException as error:  # handed to whoever waits in `get`
-            with self._filled:
-                self._error = error
-                self._filled.notify_all()
-
-    def _wait_for_room(self) -> bool:
-        with self._used:
-            if self._next >= self._oldest + self._depth + self._spare:
-                self._used.wait_for(lambda: not self._open or self._next < self._oldest + self._depth)
-            return self._open
+            self._used.notify_all()
 
 
 class Feed:

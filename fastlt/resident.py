@@ -85,12 +85,10 @@ class Graph:
         self._normalised = {
             name: torch.tensor(each, device=pictures.device) for name, each in one_pass.normalisation(config).items()
         }
-        self._iteration = 0
 
-    def run(self, *cuda_stream: torch.cuda.Stream) -> Tensor:
-        """The next batch, [B, size, size, 3] float32 or (half) float16, made on the present stream."""
-        fed = self.source(self._iteration)
-        self._iteration += 1
+    def run(self, iteration: int, *cuda_stream: torch.cuda.Stream) -> Tensor:
+        """The batch of an iteration, [B, size, size, 3] float32 or (half) float16, made on the present stream."""
+        fed = self.source(iteration)
         device = self.pictures.device
         steps = {name: sent(rows, device) for name, rows in one_pass.steps(fed.drawn).items() if rows is not None}
         return shown(self.pictures, sent(fed.pictures, device), **steps, **self._normalised).to(self._dtype)

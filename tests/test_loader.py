@@ -3,12 +3,13 @@
 import gc
 import os
 import threading
+import time
 
 import numpy as np
 import pytest
 import torch
 
-from fastlt import one_pass, resident
+from fastlt import bundle, one_pass, resident
 from fastlt.batch import StreamSpec, joined
 from fastlt.config import DataConfig, PipelineConfig, StreamConfig
 from fastlt.data.build import build
@@ -175,6 +176,25 @@ class TestRawPicturesOfOneSize:
         with loader_of(raw) as read:
             for one, other in zip(shown, steps(read, 3, first=9), strict=True):
                 assert_same(one, other)
+
+    @pytest.mark.parametrize(("threads", "prefetch"), [(1, 1), (2, 2), (3, 1), (8, 4)])
+    def test_steps_made_side_by_side_are_those_made_one_after_the_other(self, raw, threads, prefetch, monkeypatch):
+        """Whichever of them is ready first, and across the ends of what is drawn at once."""
+        monkeypatch.setattr(bundle, "AT_ONCE", 64)
+        show, count = one_pass.OnePass.run, 60
+
+        def late(graph, iteration):
+            time.sleep(0.003 * (iteration % 3 == 0))
+            return show(graph, iteration)
+
+        with loader_of(raw) as loader:
+            monkeypatch.setattr(loader, "_in_any_order", lambda: False)
+            expected = steps(loader, count)
+        monkeypatch.setattr(one_pass.OnePass, "run", late)
+        with loader_of(raw, threads=threads, prefetch=prefetch) as loader:
+            for batch in expected:
+                assert_same(next(loader), batch)
+            assert loader._in_any_order()
 
     class InLists:
         """The same pictures, one by one."""

@@ -11,7 +11,7 @@ LATE = 10  # seconds
 
 
 class Steps:
-    """Prepares each step as its own number, and keeps count."""
+    """Prepares each step as its own number, and keeps count; several at once if need be."""
 
     def __init__(self, fails_at=None):
         self.made, self.fails_at = [], fails_at
@@ -86,3 +86,75 @@ def test_closing_leaves_no_thread_behind(spare):
     window.get(1)
     window.close()
     assert "test-closing" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_a_helped_window_gives_each_step_once_and_in_order_with_any_number_of_threads(depth, threads):
+    steps = Steps()
+    window, found = Window(steps, 7, depth, "test", threads=threads, helped=True), []
+    for step in range(7, 207):
+        found.append(window.get(step))
+        window.drop_before(step + 1)
+    window.close()
+    assert found == [*range(7, 207)]
+    assert sorted(steps.made) == [*range(7, 7 + len(steps.made))] and len(steps.made) <= 200 + depth
+
+
+def test_who_would_wait_for_a_step_prepares_the_next_one():
+    makers, may_end = {}, threading.Event()
+
+    def prepare(step):
+        makers[step] = threading.current_thread()
+        if step == 0:
+            begun.set()
+            assert may_end.wait(LATE)
+        else:
+            may_end.set()  # so step 0 is there only when another has been begun beside it
+
+    begun = threading.Event()
+    window = Window(prepare, 0, 2, "test", threads=1, helped=True)
+    assert begun.wait(LATE)
+    window.get(0)
+    window.close()
+    assert makers[0] is not threading.current_thread() and makers[1] is threading.current_thread()
+
+
+def test_windows_may_be_asked_by_the_threads_of_another():
+    inner = Window(Steps(), 0, 9, "test-inner", threads=0, helped=True)
+    outer = Window(inner.get, 0, 4, "test-outer", threads=2, helped=True)
+    for step in range(300):
+        assert outer.get(step) == step
+        for window in (outer, inner):
+            window.drop_before(step + 1)
+    outer.close()
+    inner.close()
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_an_error_ends_a_helped_window_at_its_step_and_not_before(threads):
+    window = Window(Steps(fails_at=2), 0, 4, "test", threads=threads, helped=True)
+    assert [window.get(0), window.get(1)] == [0, 1]
+    for step in (2, 3):
+        with pytest.raises(ValueError, match="step 2"):
+            window.get(step)
+    window.close()
+
+
+def test_ctrl_c_while_helping_is_raised_at_once_and_leaves_nobody_waiting():
+    def prepare(step):
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        return step
+
+    def ask():
+        with pytest.raises(KeyboardInterrupt):
+            window.get(0)
+        refused.set()
+
+    window, refused = Window(prepare, 0, 4, "test", threads=0, helped=True), threading.Event()
+    with pytest.raises(KeyboardInterrupt):
+        window.get(3)
+    threading.Thread(target=ask, daemon=True).start()
+    assert refused.wait(LATE)
+    window.close()

@@ -116,7 +116,7 @@ def test_half_precision_rounds_at_the_end(records):
     drawn = {"mirror": np.zeros(3, np.int32)}
     fed = type("Fed", (), {"pictures": np.arange(3), "drawn": drawn})
     pictures = resident.held_as_shown(records, [pipeline], CPU, MUCH)
-    single, half = (resident.Graph(pipeline, pictures, lambda _: fed, half).run() for half in (False, True))
+    single, half = (resident.Graph(pipeline, pictures, lambda _: fed, half).run(0) for half in (False, True))
     assert half.dtype == torch.float16
     assert torch.equal(half, single.half())
 

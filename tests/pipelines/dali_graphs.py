@@ -74,7 +74,7 @@ def run(
         graph = one_pass.OnePass(config, batch, encoding, threads, prefetch, source, half)
     else:
         graph = dali.Graph(config, batch, encoding, "cpu", None, threads, prefetch, source, half)
-    outputs = [graph.run() for _ in parts]
+    outputs = [graph.run(iteration) for iteration in range(len(parts))]
     return np.concatenate([output.numpy() for output in outputs])
 
 

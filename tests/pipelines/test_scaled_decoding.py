@@ -32,7 +32,7 @@ def shown(config, records, windows):
     drawn = {"window_start": windows[:, :2].copy(), "window_shape": windows[:, 2:].copy()}
     graph = one_pass.OnePass(config, len(records), "encoded", 2, 2, lambda _: Fed(records, drawn))
     try:
-        return pixels(config, graph.run().numpy())
+        return pixels(config, graph.run(0).numpy())
     finally:
         graph.close()
 
@@ -109,7 +109,7 @@ class TestPictures:
         mirrored = Fed([LARGE_PLAIN], drawn | {"mirror": np.ones(1, np.int32)})
         graph = one_pass.OnePass(flipped, 1, "encoded", 1, 1, lambda _: mirrored)
         expected = shown(config, [LARGE_PLAIN], [(0, 0, 704, 704)])[:, :, ::-1]
-        assert np.allclose(pixels(flipped, graph.run().numpy()), expected, atol=1e-3)
+        assert np.allclose(pixels(flipped, graph.run(0).numpy()), expected, atol=1e-3)
         graph.close()
 
 

@@ -58,7 +58,7 @@ def _held(part: Part, name: str) -> dict:
     pictures = [_small(Image.fromarray(picture)) for picture in _pictures()]
     held = torch.from_numpy(np.stack(pictures)).to("cuda" if part.on_gpu else "cpu")
     fed = Fed(np.arange(len(pictures)), _drawn(config, pictures))
-    found = _in_levels(config, resident.Graph(config, held, lambda iteration: fed).run())
+    found = _in_levels(config, resident.Graph(config, held, lambda iteration: fed).run(0))
     return _row(f"{name}, held", config, "raw", found, _levels(config, pictures, "raw", "cpu"))
 
 
@@ -99,7 +99,7 @@ def _levels(config: PipelineConfig, pictures: list[np.ndarray], encoding: str, d
     else:
         index = 0 if device == "gpu" else None
         graph = dali.Graph(config, len(pictures), encoding, device, index, 2, 1, source)
-    return _in_levels(config, graph.run())
+    return _in_levels(config, graph.run(0))
 
 
 def _drawn(config: PipelineConfig, pictures: list[np.ndarray]) -> dict[str, np.ndarray]:
