@@ -1,6 +1,7 @@
 """Trains what the papers trained, and writes what came out beside what they report: docs/reproduction.md.
 
     python tools/reproduce.py --data FOLDER                          the preset for a CPU, some hours on two cores
+    python tools/reproduce.py --data FOLDER --jobs 2                 the same, two parts side by side on a core each
     python tools/reproduce.py --data FOLDER --part corel5k           one part of it
     python tools/reproduce.py --data FOLDER --part corel5k --row ASL one row
     python tools/reproduce.py --preset reasons --data FOLDER         experiments on what does not come out as published
@@ -15,20 +16,25 @@ what is kept of them in docs/reproduction/.
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from threading import Lock
 
 TOOLS = Path(__file__).resolve().parent
 sys.path[:0] = [str(TOOLS), str(TOOLS.parent)]
 
 from reproduction import keep, page  # noqa: E402
 from reproduction.parts import DATA, PRESETS, Part  # noqa: E402
-from reproduction.plan import planned  # noqa: E402
+from reproduction.plan import planned, runs_of  # noqa: E402
 
 DOCS = TOOLS.parent / "docs"
 ENDINGS = ("", ".tar", ".tar.gz", ".tar.xz", ".zip")
+_BUILDING = Lock()  # parts may be of the same data
 
 
 def main() -> int:
@@ -37,7 +43,7 @@ def main() -> int:
     if asked.plan:
         print(planned(parts))
         return 0
-    failed = [] if asked.page else [part.name for part in parts if not _reproduce(part, asked)]
+    failed = [] if asked.page else _not_whole(parts, asked)
     if page.write(PRESETS["cpu"], PRESETS["reasons"], DOCS):
         print(f"written: {DOCS / 'reproduction.md'}")
     if failed:
@@ -47,11 +53,25 @@ def main() -> int:
     return bool(failed)
 
 
+def _not_whole(parts: list[Part], asked: argparse.Namespace) -> list[str]:
+    """Reproduces the parts; gives the names of those that failed."""
+    reproduce = partial(_reproduce, asked=asked)
+    if asked.jobs == 1:
+        whole = map(reproduce, parts)
+    else:
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // asked.jobs)))
+        parts = sorted(parts, key=runs_of, reverse=True)  # what begins last shall not be long
+        with ThreadPoolExecutor(asked.jobs) as pool:
+            whole = list(pool.map(reproduce, parts))
+    return [part.name for part, done in zip(parts, whole, strict=True) if not done]
+
+
 def _reproduce(part: Part, asked: argparse.Namespace) -> bool:
     """Builds the data set if it is not there, trains what is not finished, and keeps the results."""
     data, out = asked.out / "data" / part.data, asked.out / part.name
-    if not (data / "test" / "dataset.json").exists() and not _build(part.data, asked.data, data):
-        return False
+    with _BUILDING:
+        if not (data / "test" / "dataset.json").exists() and not _build(part.data, asked.data, data):
+            return False
     rows = [word for row in asked.row or () for word in ("--row", row)]
     whole = _fastlt("sweep", part.sweep, "--set", f"data.path={data}", "--out", str(out), *rows)
     for row in part.virtual_examples:
@@ -85,9 +105,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/reproduction"), help="folder of the runs")
     parser.add_argument("--part", action="append", help="a part of the preset; may be given again")
     parser.add_argument("--row", action="append", help="a row of one part; may be given again")
+    parser.add_argument("--jobs", type=int, default=1, help="parts side by side, each on its share of the cores")
     parser.add_argument("--page", action="store_true", help="write the page from what is kept, and train nothing")
     parser.add_argument("--plan", action="store_true", help="show what would be run, and train nothing")
     asked = parser.parse_args()
+    if asked.jobs < 1:
+        parser.error(f"--jobs {asked.jobs}: give at least 1")
     known = [part.name for part in PRESETS[asked.preset]]
     for name in asked.part or ():
         if name not in known:

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import time
+from argparse import Namespace
 from math import sqrt
 from pathlib import Path
 from statistics import stdev
@@ -15,6 +17,7 @@ from fastlt import sweep
 TOOLS = Path(__file__).parents[2] / "tools"
 sys.path[:0] = [str(TOOLS)]
 
+import reproduce  # noqa: E402
 from reproduction import keep, page  # noqa: E402
 from reproduction.compare import paired  # noqa: E402
 from reproduction.parts import DATA, PRESETS  # noqa: E402
@@ -128,3 +131,23 @@ def test_there_is_no_page_of_nothing(tmp_path):
 def test_wrong_arguments_are_named_in_one_line(arguments, said):
     ended = subprocess.run([sys.executable, TOOLS / "reproduce.py", *arguments], capture_output=True, text=True)
     assert ended.returncode == 2 and said in ended.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3])
+def test_every_part_is_reproduced_once_and_no_more_of_them_at_once_than_asked_for(jobs, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which the tool would set for the runs
+    parts, done, running, most = list(PRESETS["cpu"]), [], set(), []
+
+    def reproduced(part, asked):
+        running.add(part.name)
+        most.append(len(running))
+        time.sleep(0.02)
+        running.remove(part.name)
+        done.append(part.name)
+        return part.name not in ("corel5k", "cifar10-lt-10")
+
+    monkeypatch.setattr(reproduce, "_reproduce", reproduced)
+    failed = reproduce._not_whole(parts, Namespace(jobs=jobs))
+    assert sorted(failed) == ["cifar10-lt-10", "corel5k"]
+    assert sorted(done) == sorted(part.name for part in parts)
+    assert max(most) == jobs

@@ -19,12 +19,13 @@ evaluation for every row of a table, nothing tuned and one trial for each row; t
 that validation chose where there is a validation split, and never the test split. Heights are not to be compared with
 the published ones, which are of larger networks trained for longer; signs are.
 
-    python tools/reproduce.py --data FOLDER
+    python tools/reproduce.py --data FOLDER --jobs 2
 
-writes this page; `--preset reasons` runs what stands at its end: experiments on what did not come out as published. The
-settings of a row are its recipe and what its sweep under `configs/reproduction/` changes in it;
-reproduction/PART/ROW-seed-N.json keeps the summary of every run, with its versions. ± is the deviation over seeds; a
-difference is the mean of paired differences between runs of the same seed, ± its standard error.
+writes this page, two parts side by side on a core each; `--preset reasons` runs what stands at its end: experiments on
+what did not come out as published. The settings of a row are its recipe and what its sweep under
+`configs/reproduction/` changes in it; reproduction/PART/ROW-seed-N.json keeps the summary of every run, with its
+versions. ± is the deviation over seeds; a difference is the mean of paired differences between runs of the same seed,
+± its standard error.
 
 What the papers have above zero:
 
@@ -54,8 +55,15 @@ def write(parts: tuple[Part, ...], reasons: tuple[Part, ...], docs: Path) -> boo
     if missing:
         sections.append(f"Not run yet: {'; '.join(missing)}.\n")
     plot.save_differences(differences, docs / "reproduction" / "differences.png")
-    write_text(docs / "reproduction.md", "\n".join([INTRODUCTION, *sections]))
+    write_text(docs / "reproduction.md", "\n".join([INTRODUCTION, _budget(parts, docs), *sections]))
     return True
+
+
+def _budget(parts: tuple[Part, ...], docs: Path) -> str:
+    """What all parts but the reasons took, as far as they are kept."""
+    tables = [docs / "reproduction" / part.name / "table.json" for part in parts]
+    minutes = [value for table in tables if table.exists() for value in _minutes(_read(table)).values()]
+    return f"Without the reasons: {len(minutes)} runs, {sum(minutes):.0f} minutes of training, of one core each.\n"
 
 
 def _section(part: Part, table: dict, folder: Path) -> str:
@@ -73,13 +81,16 @@ def _section(part: Part, table: dict, folder: Path) -> str:
 def _setting(part: Part, table: dict) -> str:
     spec, data = sweep.load(part.sweep), DATA[part.data]
     changed = ", ".join(f"`{key}={value}`" for key, value in spec.set.items())
-    minutes = {
-        run["summary"]: run["minutes"] for row in table["rows"] for run in row["runs"]
-    }  # some are measured twice
+    minutes = _minutes(table)
     return (
         f"`fastlt build {data.source} {data.options}`, then `fastlt sweep {part.sweep}`. Rows whose names do not say "
         f"otherwise: {changed}. {len(minutes)} runs, {sum(minutes.values()):.0f} minutes of training."
     )
+
+
+def _minutes(table: dict) -> dict[str, float]:
+    """Of each run, of which some are measured twice."""
+    return {run["summary"]: run["minutes"] for row in table["rows"] for run in row["runs"]}
 
 
 def _with_published(part: Part, table: dict) -> dict:
