@@ -1,9 +1,10 @@
 """Shards + streams + augmentation + a DALI graph -> Batch.
 
-fastlt owns order, length and epochs; DALI never sees an end. For every step a producer thread reads the records and
-draws the augmentation parameters ahead. On a GPU, DALI decodes and augments them in its own threads; on the CPU it
-decodes, and further threads end the way with the compiled operator, ahead too. What a step holds is a pure function of
-(seed, step) and of the files; what a checkpoint keeps besides, the bad images, is for counting them.
+fastlt owns order, length and epochs; DALI never sees an end. For every step a producer thread, or for held pictures who
+makes it, reads the records and draws the augmentation parameters ahead. On a GPU, DALI decodes and augments them in its
+own threads; on the CPU it decodes, and further threads end the way with the compiled operator, ahead too. What a step
+holds is a pure function of (seed, step) and of the files; what a checkpoint keeps besides, the bad images, is for
+counting them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from fastlt.prefetch import Fed, Feed, Prepared, Window
 from fastlt.replacement import Replacement
 
 MOST_STEPS, MOST_POSITIONS = 128, 32_768  # that a remote set is told of ahead
-SIDE_BY_SIDE = 4  # steps: of more, Python would keep all others waiting
+SIDE_BY_SIDE = 4  # steps made at once; more would wait for Python's lock
 Graph = dali.Graph | one_pass.OnePass | resident.Graph | cached_features.Graph  # what makes the pictures of a bundle
 
 
@@ -129,6 +130,9 @@ class Loader:
                 break
             except RuntimeError as error:
                 self._set_aside_bad_images(error)
+            except KeyboardInterrupt:  # maybe while it helped to make a step
+                self.close()
+                raise
         prepared = self._window.get(self.step)
         self.replacement.count(set().union(*(rows.bad for rows in prepared)))
         batch = self._assemble(prepared, outputs)
@@ -158,7 +162,8 @@ class Loader:
     def _start(self) -> None:
         if self._may_hold:
             self._may_hold, self.replacement.records = False, self._hold()
-        first = self._first = self._announced = self.step  # the latter: whose records are to be announced next
+        first = self._first = self.step
+        self._announced = first  # the next step whose records are to be announced
         threads, on_cpu = self.data.threads or _own_cores(), self.place.device.type == "cpu"
         helped = self._in_any_order()
         makers = max(1, min(threads, SIDE_BY_SIDE) - 1) if helped else 1
@@ -203,7 +208,8 @@ class Loader:
 
     def _run(self, step: int) -> list[torch.Tensor]:
         """The pictures of a step, of each graph [rows, size, size, 3]."""
-        return [graph.run(step - self._first, *self._cuda_stream()) for graph in self._running]
+        with torch.inference_mode(False):  # of whoever asks; it may be for a later step than theirs
+            return [graph.run(step - self._first, *self._cuda_stream()) for graph in self._running]
 
     def _prepare(self, step: int) -> list[Prepared]:
         if self.records.is_remote:

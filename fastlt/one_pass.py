@@ -164,7 +164,7 @@ class Memory:
         try:
             array = self._free.pop()
         except IndexError:
-            array = torch.empty(self._shape, dtype=self._dtype).numpy()
+            array = torch.empty(self._shape, dtype=self._dtype, device="cpu").numpy()
         lease = array.view()  # torch holds it as long as there is a view of the tensor
         weakref.finalize(lease, self._free.append, array).atexit = False
         return torch.from_numpy(lease)

@@ -1,7 +1,8 @@
-"""The steps to come, prepared by a thread ahead of their use."""
+"""The steps to come, prepared ahead of their use."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,9 +64,7 @@ class Window(Generic[T]):
         self._open = True
         lock = threading.Lock()
         self._filled, self._used = threading.Condition(lock), threading.Condition(lock)
-        self._threads = [
-            threading.Thread(target=self._work, args=(self._taken,), name=name, daemon=True) for _ in range(threads)
-        ]
+        self._threads = [threading.Thread(target=self._fill, name=name, daemon=True) for _ in range(threads)]
         for thread in self._threads:
             thread.start()
 
@@ -75,9 +74,9 @@ class Window(Generic[T]):
             self._work(lambda: self._taken(instead_of=step))
         with self._filled:
             self._filled.wait_for(lambda: self._is_settled(step))
-            if step in self._ready:
-                return self._ready[step]
-            raise self._failed[min(self._failed)]
+            if self._has_failed(step):
+                raise self._failed[min(self._failed)]
+            return self._ready[step]
 
     def drop_before(self, step: int) -> None:
         with self._used:
@@ -88,9 +87,15 @@ class Window(Generic[T]):
                 self._used.notify()
 
     def close(self) -> None:
-        self._end()
+        with self._used:
+            self._open = False
+            self._used.notify_all()
         for thread in self._threads:
             thread.join()
+
+    def _fill(self) -> None:
+        with contextlib.suppress(BaseException):  # it is kept for who asks
+            self._work(self._taken)
 
     def _work(self, taken: Callable[[], int | None]) -> None:
         """Prepares one step after the other until none is taken."""
@@ -103,13 +108,19 @@ class Window(Generic[T]):
 
     def _make(self, step: int) -> None:
         try:
-            self._keep(self._ready, step, self._prepare(step))
+            prepared = self._prepare(step)
+            with self._filled:
+                self._ready[step] = prepared
+                self._filled.notify_all()
         except Exception as error:  # handed to whoever asks for it in `get`
             self._fail(step, error)
 
     def _fail(self, step: int, error: BaseException) -> None:
-        self._keep(self._failed, step, error)
-        self._end()
+        with self._used:
+            self._open = False
+            self._failed[step] = error
+            self._filled.notify_all()
+            self._used.notify_all()
 
     def _taken(self, instead_of: int | None = None) -> int | None:
         """The next step, once there is room for it; None at the end.
@@ -128,17 +139,10 @@ class Window(Generic[T]):
             return self._next - 1
 
     def _is_settled(self, step: int) -> bool:
-        return step in self._ready or any(failed <= step for failed in self._failed)
+        return step in self._ready or self._has_failed(step)
 
-    def _keep(self, kept: dict, step: int, made: T | BaseException) -> None:
-        with self._filled:
-            kept[step] = made
-            self._filled.notify_all()
-
-    def _end(self) -> None:
-        with self._used:
-            self._open = False
-            self._used.notify_all()
+    def _has_failed(self, step: int) -> bool:
+        return any(failed <= step for failed in self._failed)
 
 
 class Feed:

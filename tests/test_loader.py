@@ -196,6 +196,33 @@ class TestRawPicturesOfOneSize:
                 assert_same(next(loader), batch)
             assert loader._in_any_order()
 
+    def test_steps_ahead_do_not_take_over_the_modes_of_who_asks(self, raw):
+        with loader_of(raw, threads=2, prefetch=2) as loader:
+            with torch.inference_mode():
+                next(loader)
+            for _ in range(6):
+                assert not any(images.is_inference() for images in next(loader).images.values())
+
+    def test_after_ctrl_c_in_a_step_it_goes_on_with_the_same_one(self, raw, monkeypatch):
+        show = one_pass.OnePass.run
+
+        def stopped(graph, iteration):
+            raise KeyboardInterrupt
+
+        with loader_of(raw) as loader:
+            expected = steps(loader, 4)
+        with loader_of(raw) as loader:
+            next(loader)
+            monkeypatch.setattr(one_pass.OnePass, "run", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                for _ in range(9):  # some are there already
+                    next(loader)
+            monkeypatch.setattr(one_pass.OnePass, "run", show)
+            assert 0 < loader.step < 9
+            loader.seek(1, set())
+            for batch in expected[1:]:
+                assert_same(next(loader), batch)
+
     class InLists:
         """The same pictures, one by one."""
 

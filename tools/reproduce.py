@@ -23,7 +23,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
 TOOLS = Path(__file__).resolve().parent
 sys.path[:0] = [str(TOOLS), str(TOOLS.parent)]
@@ -35,6 +35,7 @@ from reproduction.plan import planned, runs_of  # noqa: E402
 DOCS = TOOLS.parent / "docs"
 ENDINGS = ("", ".tar", ".tar.gz", ".tar.xz", ".zip")
 _BUILDING = Lock()  # parts may be of the same data
+_stopped = Event()  # by Ctrl-C: nothing begins any more
 
 
 def main() -> int:
@@ -55,22 +56,29 @@ def main() -> int:
 
 def _not_whole(parts: list[Part], asked: argparse.Namespace) -> list[str]:
     """Reproduces the parts; gives the names of those that failed."""
-    reproduce = partial(_reproduce, asked=asked)
-    if asked.jobs == 1:
-        whole = map(reproduce, parts)
-    else:
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // asked.jobs)))
-        parts = sorted(parts, key=runs_of, reverse=True)  # what begins last shall not be long
-        with ThreadPoolExecutor(asked.jobs) as pool:
-            whole = list(pool.map(reproduce, parts))
-    return [part.name for part, done in zip(parts, whole, strict=True) if not done]
+    reproduce, jobs = partial(_reproduce, asked=asked), min(asked.jobs, len(parts))
+    if jobs <= 1:
+        return [part.name for part in parts if not reproduce(part)]
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // jobs)))
+    parts = sorted(parts, key=runs_of, reverse=True)  # those of many runs shall not begin last
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            return [part.name for part, whole in zip(parts, pool.map(reproduce, parts), strict=True) if not whole]
+        except KeyboardInterrupt:  # the runs got it too
+            _stopped.set()
+            raise
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _reproduce(part: Part, asked: argparse.Namespace) -> bool:
     """Builds the data set if it is not there, trains what is not finished, and keeps the results."""
     data, out = asked.out / "data" / part.data, asked.out / part.name
     with _BUILDING:
-        if not (data / "test" / "dataset.json").exists() and not _build(part.data, asked.data, data):
+        there = (data / "test" / "dataset.json").exists()
+        if not there and not _build(part.data, asked.data, data):
             return False
     rows = [word for row in asked.row or () for word in ("--row", row)]
     whole = _fastlt("sweep", part.sweep, "--set", f"data.path={data}", "--out", str(out), *rows)
@@ -94,6 +102,8 @@ def _build(name: str, folder: Path | None, out: Path) -> bool:
 
 
 def _fastlt(*arguments: str) -> bool:
+    if _stopped.is_set():
+        return False
     print(f"\n$ fastlt {shlex.join(arguments)}", flush=True)
     return subprocess.run([sys.executable, "-m", "fastlt", *arguments]).returncode == 0
 
@@ -105,7 +115,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/reproduction"), help="folder of the runs")
     parser.add_argument("--part", action="append", help="a part of the preset; may be given again")
     parser.add_argument("--row", action="append", help="a row of one part; may be given again")
-    parser.add_argument("--jobs", type=int, default=1, help="parts side by side, each on its share of the cores")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="parts side by side, each on its share of PyTorch's threads"
+    )
     parser.add_argument("--page", action="store_true", help="write the page from what is kept, and train nothing")
     parser.add_argument("--plan", action="store_true", help="show what would be run, and train nothing")
     asked = parser.parse_args()

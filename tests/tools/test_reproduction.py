@@ -1,9 +1,11 @@
 """The reproduction: what is kept of runs, how rows are compared, and the page of it."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
-import time
+import threading
 from argparse import Namespace
 from math import sqrt
 from pathlib import Path
@@ -79,7 +81,7 @@ def runs(tmp_path):
             run["folder"] = str(folder)
             summary = {"epochs": 15, "training_images": 12406, "images_per_second": 3101.5, "per_class": [{}] * 21}
             (folder / "summary.json").write_text(json.dumps(summary))
-            (folder / "environment.json").write_text(json.dumps({"python": "3.11"}))
+            (folder / "environment.json").write_text(json.dumps({"python": "3.11", "threads": 1}))
     (tmp_path / "out" / "table.json").write_text(
         json.dumps({"sweep": part.sweep, "metrics": ["top1"], "rows": rows, "failed": {}})
     )
@@ -110,7 +112,8 @@ def test_the_page_shows_differences_verdicts_and_what_is_not_run_yet(runs, tmp_p
     text = (tmp_path / "docs" / "reproduction.md").read_text()
     assert "| balanced softmax | +11.00 ± 1.00 | 2 |" in text
     assert "- balanced softmax above CE in top1: **yes**, +11.00 ± 1.00." in text
-    assert "70.36" in text and "4 runs, 4 minutes of training" in text
+    assert "70.36" in text and "`train.epochs=15`. 4 runs, 4 minutes of training." in text
+    assert "Without the reasons: 4 runs, 4 minutes of training, of one core each." in text
     assert "Not run yet: Corel-5k; Corel-5k, all stages learning;" in text
     folder = tmp_path / "docs" / "reproduction"
     for plot in (folder / part.name / "plot.png", folder / "differences.png"):
@@ -137,11 +140,13 @@ def test_wrong_arguments_are_named_in_one_line(arguments, said):
 def test_every_part_is_reproduced_once_and_no_more_of_them_at_once_than_asked_for(jobs, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which the tool would set for the runs
     parts, done, running, most = list(PRESETS["cpu"]), [], set(), []
+    together = threading.Barrier(jobs)
 
     def reproduced(part, asked):
         running.add(part.name)
         most.append(len(running))
-        time.sleep(0.02)
+        if len(most) <= jobs:
+            together.wait(10)  # the first ones meet
         running.remove(part.name)
         done.append(part.name)
         return part.name not in ("corel5k", "cifar10-lt-10")
@@ -151,3 +156,20 @@ def test_every_part_is_reproduced_once_and_no_more_of_them_at_once_than_asked_fo
     assert sorted(failed) == ["cifar10-lt-10", "corel5k"]
     assert sorted(done) == sorted(part.name for part in parts)
     assert max(most) == jobs
+
+
+def test_after_ctrl_c_nothing_begins_any_more(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(reproduce, "_stopped", threading.Event())
+    begun, commands = [], []
+
+    def interrupted(part, asked):
+        begun.append(part.name)
+        assert reproduce._stopped.wait(10)
+        commands.append(reproduce._fastlt("--version"))
+
+    monkeypatch.setattr(reproduce, "_reproduce", interrupted)
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        reproduce._not_whole(list(PRESETS["cpu"]), Namespace(jobs=2))
+    assert len(begun) == 2 and commands == [False, False]

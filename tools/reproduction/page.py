@@ -55,15 +55,22 @@ def write(parts: tuple[Part, ...], reasons: tuple[Part, ...], docs: Path) -> boo
     if missing:
         sections.append(f"Not run yet: {'; '.join(missing)}.\n")
     plot.save_differences(differences, docs / "reproduction" / "differences.png")
-    write_text(docs / "reproduction.md", "\n".join([INTRODUCTION, _budget(parts, docs), *sections]))
+    write_text(docs / "reproduction.md", "\n".join(filter(None, [INTRODUCTION, _budget(parts, docs), *sections])))
     return True
 
 
 def _budget(parts: tuple[Part, ...], docs: Path) -> str:
     """What all parts but the reasons took, as far as they are kept."""
-    tables = [docs / "reproduction" / part.name / "table.json" for part in parts]
-    minutes = [value for table in tables if table.exists() for value in _minutes(_read(table)).values()]
-    return f"Without the reasons: {len(minutes)} runs, {sum(minutes):.0f} minutes of training, of one core each.\n"
+    folders = [docs / "reproduction" / part.name for part in parts]
+    kept = [folder for folder in folders if (folder / "table.json").exists()]
+    minutes = {
+        folder / name: value for folder in kept for name, value in _minutes(_read(folder / "table.json")).items()
+    }
+    if not minutes:
+        return ""
+    alone = all(_read(summary).get("environment", {}).get("threads") == 1 for summary in minutes)
+    words = ", of one core each" if alone else ""
+    return f"Without the reasons: {len(minutes)} runs, {sum(minutes.values()):.0f} minutes of training{words}.\n"
 
 
 def _section(part: Part, table: dict, folder: Path) -> str:
