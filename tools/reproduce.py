@@ -28,6 +28,7 @@ from threading import Event, Lock
 TOOLS = Path(__file__).resolve().parent
 sys.path[:0] = [str(TOOLS), str(TOOLS.parent)]
 
+from fastlt.bench.machine import usable_cores  # noqa: E402
 from reproduction import keep, page  # noqa: E402
 from reproduction.parts import DATA, PRESETS, Part  # noqa: E402
 from reproduction.plan import planned, runs_of  # noqa: E402
@@ -59,7 +60,7 @@ def _not_whole(parts: list[Part], asked: argparse.Namespace) -> list[str]:
     reproduce, jobs = partial(_reproduce, asked=asked), min(asked.jobs, len(parts))
     if jobs <= 1:
         return [part.name for part in parts if not reproduce(part)]
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // jobs)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // jobs)))
     parts = sorted(parts, key=runs_of, reverse=True)  # those of many runs shall not begin last
     with ThreadPoolExecutor(jobs) as pool:
         try:
@@ -67,10 +68,6 @@ def _not_whole(parts: list[Part], asked: argparse.Namespace) -> list[str]:
         except KeyboardInterrupt:  # the runs got it too
             _stopped.set()
             raise
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _reproduce(part: Part, asked: argparse.Namespace) -> bool:
