@@ -53,8 +53,8 @@ FASTLT_DEFINE(FASTLT_LIBRARY, m) {
       "batch_norm_relu(Tensor x, Tensor? residual, Tensor weight, Tensor bias, float eps) -> "
       "(Tensor y, Tensor mean, Tensor variance)");
   m.def(
-      "batch_norm_relu_backward(Tensor grad, Tensor x, Tensor? y, Tensor weight, Tensor bias, Tensor mean, "
-      "Tensor variance, float eps) -> (Tensor grad_x, Tensor grad_residual, Tensor grad_weight, Tensor grad_bias)");
+      "batch_norm_relu_backward(Tensor grad, Tensor x, Tensor? residual, Tensor? y, Tensor weight, Tensor bias, "
+      "Tensor mean, Tensor variance, float eps) -> (Tensor grad_x, Tensor grad_residual, Tensor grad_weight, Tensor grad_bias)");
   m.def(
       "pictures_to_batch(Tensor(a!) batch, Tensor[] pictures, Tensor? numbers, Tensor windows, Tensor? offsets, "
       "Tensor? mirrored, Tensor? upside_down, Tensor? color_matrices, Tensor? color_shifts, Tensor? erased, "

@@ -133,11 +133,14 @@ bool is_channels_last(const Tensor& x) {
   }
   return true;
 }
-const void* check_values(const char* op, const char* name, const Tensor& x, const Tensor& like) {
+void check_shape(const char* op, const char* name, const Tensor& x, const Tensor& like) {
   bool fits = x.dim() == 4 && is_floating(x.scalar_type()) && x.scalar_type() == like.scalar_type() && !x.is_cuda();
   for (int64_t d = 0; d < 4; ++d) fits = fits && x.size(d) == like.size(d);
-  require(fits && is_channels_last(x), op, ": ", name,
-          " must be [B, C, H, W] like x, floating, channels-last in memory, on the CPU");
+  require(fits, op, ": ", name, " must be [B, C, H, W] like x, floating, on the CPU");
+}
+const void* check_values(const char* op, const char* name, const Tensor& x, const Tensor& like) {
+  check_shape(op, name, x, like);
+  require(is_channels_last(x), op, ": ", name, " must be channels-last in memory");
   return x.const_data_ptr();
 }
 template <class R>
@@ -182,12 +185,14 @@ std::tuple<Tensor, Tensor, Tensor> run_forward(const Tensor& x, const std::optio
 
 template <class R>
 std::tuple<Tensor, Tensor, Tensor, Tensor> run_backward(const Tensor& grad, const Tensor& x,
+                                                        const std::optional<Tensor>& residual,
                                                         const std::optional<Tensor>& y, const Tensor& weight,
                                                         const Tensor& bias, const Tensor& mean, const Tensor& variance,
                                                         double eps) {
   const char* const op = "batch_norm_relu_backward";
   NormRows rows{};
-  rows.x = check_x(op, x), rows.grad = check_values(op, "grad", grad, x);
+  rows.x = check_x(op, x);
+  check_shape(op, "grad", grad, x);
   const R *const weights = check_channels<R>(op, "weight", weight, x), *const biases = check_channels<R>(op, "bias", bias, x);
   const R *const means = check_channels<R>(op, "mean", mean, x);
   const R *const variances = check_channels<R>(op, "variance", variance, x);
@@ -195,13 +200,18 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> run_backward(const Tensor& grad, cons
   const Layout layout(x);
   const Storage storage = storage_of(x.scalar_type());
   const int64_t channels = layout.channels, stride = layout.stride;
-  Tensor grad_x = torch::stable::empty_like(x), grad_residual = y ? torch::stable::empty_like(x) : nothing(x);
+  // A copy of a gradient that lies otherwise is nobody else's: the first result is written over it, value by value.
+  const bool lies_like_x = is_channels_last(grad);
+  Tensor first = torch::stable::empty_like(x);
+  if (!lies_like_x) torch::stable::copy_(first, grad);
+  const bool added = residual || y;
+  Tensor grad_x = added ? torch::stable::empty_like(x) : first, grad_residual = added ? first : nothing(x);
   Tensor grad_weight = empty(x, {channels}, wide), grad_bias = empty(x, {channels}, wide);
+  rows.grad = (lies_like_x ? grad : first).const_data_ptr();
   rows.grad_x = grad_x.mutable_data_ptr();
-  if (y) {
-    rows.y = const_cast<void*>(check_values(op, "y", *y, x));
-    rows.grad_masked = grad_residual.mutable_data_ptr();
-  }
+  if (residual) rows.residual = check_values(op, "residual", *residual, x);
+  if (y) rows.y = const_cast<void*>(check_values(op, "y", *y, x));
+  if (added) rows.grad_masked = grad_residual.mutable_data_ptr();
   const auto inverse = [&](int64_t c) { return 1 / std::sqrt(variances[c] + eps); };
   const Columns<R> middle(layout), scale(layout), shift(layout), of_centred(layout), of_ones(layout);
   rows.columns.mean = middle.fill([&](int64_t c) { return means[c]; });
@@ -242,12 +252,13 @@ std::tuple<Tensor, Tensor, Tensor> batch_norm_relu(const Tensor& x, std::optiona
                                                : run_forward<float>(x, residual, weight, bias, eps);
 }
 std::tuple<Tensor, Tensor, Tensor, Tensor> batch_norm_relu_backward(const Tensor& grad, const Tensor& x,
+                                                                    std::optional<Tensor> residual,
                                                                     std::optional<Tensor> y, const Tensor& weight,
                                                                     const Tensor& bias, const Tensor& mean,
                                                                     const Tensor& variance, double eps) {
   return x.scalar_type() == ScalarType::Double
-             ? run_backward<double>(grad, x, y, weight, bias, mean, variance, eps)
-             : run_backward<float>(grad, x, y, weight, bias, mean, variance, eps);
+             ? run_backward<double>(grad, x, residual, y, weight, bias, mean, variance, eps)
+             : run_backward<float>(grad, x, residual, y, weight, bias, mean, variance, eps);
 }
 
 }  // namespace

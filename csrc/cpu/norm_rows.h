@@ -102,7 +102,8 @@ void norm_sums(const NormRows& of, int64_t begin, int64_t rows, int64_t columns,
       for (int k = 0; k < N; ++k) {
         const int64_t at = column + k * width, i = begin + row * stride + at;
         const V x = Vector<V>::load((const T*)of.x + i, count, T{});
-        const V y = of.y ? Vector<V>::load((const T*)of.y + i, count, T{}) : normalised<V, T>(of, x, at, count, nullptr);
+        const T* const residual = of.residual ? (const T*)of.residual + i : nullptr;
+        const V y = of.y ? Vector<V>::load((const T*)of.y + i, count, T{}) : normalised<V, T>(of, x, at, count, residual);
         const V grad = keep(exceeds(y, V(0)), Vector<V>::load((const T*)of.grad + i, count, T{}));
         if (of.grad_masked) Vector<V>::store((T*)of.grad_masked + i, grad, count);
         sum[k] += grad;

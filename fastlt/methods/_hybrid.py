@@ -17,6 +17,7 @@ from fastlt.config import LossSection, MethodConfig, Positive, StreamConfig, Tra
 from fastlt.errors import UserError
 from fastlt.methods import _parabola
 from fastlt.methods.base import Method
+from fastlt.models.classifier import features_and_logits
 from fastlt.models.projection import Projection, feature_size
 from fastlt.ops.checks import wide
 from fastlt.progress import Progress, TrainingSet
@@ -72,9 +73,9 @@ class Hybrid(Method):
         """Projections and logits, from one pass through the backbone, so that batch norm sees all images together."""
         views = contrastive.unbind() if self.views > 1 else (contrastive,)
         maps = self.model.forward_features(joined([*views, classifier]))
-        contrastive_maps, classifier_maps = maps.split([len(maps) - len(classifier), len(classifier)])
-        projected = self.projection(self.model.forward_head(contrastive_maps, pre_logits=True))
-        return projected.to(wide(projected.dtype)), self.model.forward_head(classifier_maps)
+        features, logits = features_and_logits(self.model, maps, len(maps) - len(classifier))
+        projected = self.projection(features)
+        return projected.to(wide(projected.dtype)), logits
 
 
 def _check_labels(name: str, data: TrainingSet) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fastlt.ops.checks import wide
+
 DEPTHS = (8, 14, 20, 32, 44, 56)
 _WIDTHS = (16, 32, 64)
 
@@ -65,7 +67,7 @@ class CifarResNet(nn.Module):
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """[B, 64, h, w] -> logits [B, num_classes], or the pooled features [B, 64]."""
-        x = self.drop(x.mean((2, 3)))
+        x = self.drop(_spatial_mean(x))
         return x if pre_logits else self.fc(x)
 
     def get_classifier(self) -> nn.Module:
@@ -92,6 +94,13 @@ def with_small_stem(resnet: nn.Module) -> nn.Module:
     nn.init.kaiming_normal_(resnet.conv1.weight, mode="fan_out", nonlinearity="relu")  # as timm's others
     resnet.maxpool = nn.Identity()
     return resnet
+
+
+def _spatial_mean(x: Tensor) -> Tensor:
+    """[B, C, h, w] -> [B, C]. The gradient of a sum is a view, one value for all pixels; that of a mean is as large
+    as x."""
+    total = x.sum((2, 3), dtype=wide(x.dtype))
+    return (total / (x.shape[2] * x.shape[3])).to(x.dtype)
 
 
 def _stage(channels: int, width: int, blocks: int, stride: int) -> nn.Sequential:

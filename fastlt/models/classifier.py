@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
 from fastlt.errors import UserError
+from fastlt.models.cifar_resnet import CifarResNet
+
+_POOL_AND_CLASSIFY = (ResNet, CifarResNet)  # whose head is nothing else
 
 
 def classifier_names(model: nn.Module) -> set[str]:
@@ -18,6 +22,15 @@ def classifier_names(model: nn.Module) -> set[str]:
 def pooled_features(model: nn.Module, images: Tensor) -> Tensor:
     """[B, 3, H, W] -> [B, D]: what the classifier sees."""
     return model.forward_head(model.forward_features(images), pre_logits=True)
+
+
+def features_and_logits(model: nn.Module, maps: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+    """Of what `forward_features` gave: what the classifier sees of the first rows [rows, D], and logits of the others
+    [B - rows, C]."""
+    if isinstance(model, _POOL_AND_CLASSIFY):  # pooled before they are parted: parting maps costs a copy in backward
+        features = model.forward_head(maps, pre_logits=True)
+        return features[:rows], model.get_classifier()(features[rows:])
+    return model.forward_head(maps[:rows], pre_logits=True), model.forward_head(maps[rows:])
 
 
 def linear_classifier(model: nn.Module, asker: str) -> nn.Linear:

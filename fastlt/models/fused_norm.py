@@ -14,11 +14,11 @@ from fastlt.ops import norm
 class NormReLU2d(nn.BatchNorm2d):
     """nn.BatchNorm2d with the ReLU behind it: [B, C, H, W], and a residual like it -> relu(norm + residual)."""
 
-    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, residual: Tensor | None = None, keep_residual: bool = False) -> Tensor:
         if not self._is_served(x, residual):
             out = super().forward(x)
             return F.relu(out if residual is None else out.add_(residual), inplace=True)
-        out, mean, variance = norm.batch_norm_relu(x, residual, self.weight, self.bias, self.eps)
+        out, mean, variance = norm.batch_norm_relu(x, residual, self.weight, self.bias, self.eps, keep_residual)
         self._track(mean, variance, x.numel() // x.shape[1])
         return out
 
@@ -53,7 +53,7 @@ class FusedBasicBlock(resnet.BasicBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.bn1(self.conv1(x))
-        return self.bn2(self.conv2(out), x if self.downsample is None else self.downsample(x))
+        return _added(self.bn2, self.conv2(out), x, x if self.downsample is None else self.downsample(x))
 
 
 class FusedBottleneck(resnet.Bottleneck):
@@ -61,11 +61,16 @@ class FusedBottleneck(resnet.Bottleneck):
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.bn2(self.conv2(self.bn1(self.conv1(x))))
-        return self.bn3(self.conv3(out), x if self.downsample is None else self.downsample(x))
+        return _added(self.bn3, self.conv3(out), x, x if self.downsample is None else self.downsample(x))
 
 
 class FusedCifarBlock(cifar_resnet.BasicBlock):
     """The CIFAR ResNets', with NormReLU2d."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.bn2(self.conv2(self.bn1(self.conv1(x))), self._shortcut(x))
+        return _added(self.bn2, self.conv2(self.bn1(self.conv1(x))), x, self._shortcut(x))
+
+
+def _added(bn: NormReLU2d, out: Tensor, x: Tensor, shortcut: Tensor) -> Tensor:
+    """The end of a block of input x, which its first convolution keeps for the backward pass anyway."""
+    return bn(out, shortcut, keep_residual=shortcut is x)

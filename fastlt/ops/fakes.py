@@ -113,6 +113,8 @@ def batch_norm_relu(x: Tensor, residual: Tensor | None, weight: Tensor, bias: Te
     return torch.empty_like(x), like(weight), like(weight)
 
 
-def batch_norm_relu_backward(grad: Tensor, x: Tensor, y: Tensor | None, weight: Tensor, *_: Any) -> tuple[Tensor, ...]:
-    of_residual = x.new_empty(0) if y is None else torch.empty_like(x)
+def batch_norm_relu_backward(
+    grad: Tensor, x: Tensor, residual: Tensor | None, y: Tensor | None, weight: Tensor, *_: Any
+) -> tuple[Tensor, ...]:
+    of_residual = x.new_empty(0) if residual is None and y is None else torch.empty_like(x)
     return torch.empty_like(x), of_residual, like(weight), like(weight)

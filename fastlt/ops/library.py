@@ -20,7 +20,7 @@ from fastlt.ops.registration import register, register_norm
 
 LIBRARY = Path(__file__).resolve().parents[1] / "_native.so"
 NAMESPACE = "fastlt"
-NEWEST = "batch_norm_relu"  # the operator that older libraries lack
+NEWEST = ("batch_norm_relu_backward", "residual")  # the argument that older libraries lack
 INSTRUCTION_SETS = ("baseline", "AVX2", "AVX-512")
 
 _REINSTALL = "reinstall fastlt where there is a C++ compiler"
@@ -113,10 +113,15 @@ def _failure() -> str | None:
         torch.ops.load_library(LIBRARY)
     except (OSError, RuntimeError) as error:
         return f"{LIBRARY.name} does not load ({str(error).splitlines()[0]}); {_REINSTALL}"
-    if not hasattr(torch.ops.fastlt, NEWEST):
-        return f"{LIBRARY.name} was compiled for an older fastlt, without {NEWEST}; {_REINSTALL}"
+    if not _takes(*NEWEST):
+        return f"{LIBRARY.name} was compiled for an older fastlt, without {' of '.join(reversed(NEWEST))}; {_REINSTALL}"
     register_norm(NAMESPACE)
     return None
+
+
+def _takes(operator: str, argument: str) -> bool:
+    found = getattr(torch.ops.fastlt, operator, None)
+    return found is not None and argument in {one.name for one in found.default._schema.arguments}
 
 
 def _holds_kernels(key: str) -> bool:

@@ -18,26 +18,31 @@ def available() -> bool:
 
 
 def batch_norm_relu(
-    x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float
+    x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float, keep_residual: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
     """relu(batch_norm(x) + residual) with the statistics of the batch (Ioffe and Szegedy, "Batch Normalization", 2015,
     section 3): y [B, C, H, W], and x's mean and biased variance [C], which carry no gradient.
 
     `x` and `residual` [B, C, H, W] on the CPU, of one type (float64, float32, bfloat16 or float16), not empty;
     `weight` and `bias` [C] float32, float64 beside float64. Other layouts than channels-last are copied. The moments
-    are float32 or float64 likewise, and the same for any number of threads. Cannot be differentiated twice.
+    are float32 or float64 likewise, and the same for any number of threads. Cannot be differentiated twice. What was
+    cut off is known in the backward pass by y, which is kept for it, or by the residual in its place: `keep_residual`
+    where something else keeps that anyway.
     Raises RuntimeError for wrong shapes and types. Needs the compiled library: ask `available` first.
     """
-    return _BatchNormReLU.apply(x, residual, weight, bias, eps)
+    return _BatchNormReLU.apply(x, residual, weight, bias, eps, keep_residual)
 
 
 class _BatchNormReLU(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float):
+    def forward(
+        ctx: Any, x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float, keep_residual: bool
+    ):
         x = _channels_last(x)
         added = None if residual is None else _channels_last(residual)
         y, mean, variance = getattr(torch.ops, NAMESPACE).batch_norm_relu(x, added, weight, bias, eps)
-        ctx.save_for_backward(x, None if residual is None else y, weight, bias, mean, variance)
+        kept = (None, None) if added is None else (added, None) if keep_residual else (None, y)
+        ctx.save_for_backward(x, *kept, weight, bias, mean, variance)
         ctx.eps = eps
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(mean, variance)
@@ -46,14 +51,13 @@ class _BatchNormReLU(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
         if grad is None:
-            return (None,) * 5
+            return (None,) * 6
         if torch.is_grad_enabled():  # so it is under create_graph=True, and only then
             raise RuntimeError("batch_norm_relu: its gradient cannot be differentiated again (create_graph=True)")
-        x, y, *channels = ctx.saved_tensors
-        of_x, of_residual, of_weight, of_bias = getattr(torch.ops, NAMESPACE).batch_norm_relu_backward(
-            _channels_last(grad), x, y, *channels, ctx.eps
-        )
-        return of_x, None if y is None else of_residual, of_weight, of_bias, None
+        backward = getattr(torch.ops, NAMESPACE).batch_norm_relu_backward
+        of_x, of_residual, of_weight, of_bias = backward(grad, *ctx.saved_tensors, ctx.eps)
+        needs_residual = ctx.needs_input_grad[1]
+        return of_x, of_residual if needs_residual else None, of_weight, of_bias, None, None
 
 
 def _channels_last(x: Tensor) -> Tensor:

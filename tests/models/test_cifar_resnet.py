@@ -58,6 +58,22 @@ def test_dropout_acts_in_training_alone():
     assert not (model.eval().forward_head(features, pre_logits=True) == 0).any()
 
 
+class TestPooling:
+    def test_its_gradient_is_a_view_of_one_value_a_map(self):
+        model, found = CifarResNet(20, 10), []
+        features = torch.randn(2, 64, 8, 8, requires_grad=True)
+        features.register_hook(found.append)
+        model.forward_head(features).sum().backward()
+        assert found[0].stride()[2:] == (0, 0)
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+    def test_is_the_mean_in_every_type(self, dtype):
+        x = (torch.randn(2, 64, 8, 8, dtype=torch.float64) + 4096).to(dtype)  # sums of 64 overflow in float16
+        pooled = CifarResNet(20, 10).forward_head(x, pre_logits=True)
+        assert pooled.dtype == dtype
+        assert torch.allclose(pooled, x.double().mean((2, 3)).to(dtype))
+
+
 class TestSmallStem:
     """timm's ResNet-34 for pictures of 32 x 32."""
 

@@ -65,9 +65,10 @@ def test_a_library_that_does_not_load_is_explained(fresh, tmp_path):
     assert "does not load" in library.description()
 
 
-def test_a_library_of_an_older_fastlt_is_not_used(native, fresh):
-    fresh.setattr(library, "NEWEST", "an_operator_of_tomorrow")
-    with pytest.warns(UserWarning, match="compiled for an older fastlt, without an_operator_of_tomorrow; reinstall"):
+@pytest.mark.parametrize("newest", [("lsep_of_tomorrow", "words"), ("lsep", "words")])
+def test_a_library_of_an_older_fastlt_is_not_used(native, fresh, newest):
+    fresh.setattr(library, "NEWEST", newest)
+    with pytest.warns(UserWarning, match="compiled for an older fastlt, without words of .*lsep.*; reinstall"):
         assert torch.equal(ops.lsep(X, TARGETS), reference.lsep(X, TARGETS))
     assert library.namespace() is None
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 import torch.nn.functional as F
+from fastlt.bench.memory import STATUS, peak_bytes
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -50,6 +53,9 @@ def eager(x, residual, weight, bias, eps):
     return y, mean, variance
 
 
+keeping_the_residual = functools.partial(batch_norm_relu, keep_residual=True)
+
+
 def run(function, x, residual, weight, bias, upstream, eps=EPS, dtype=None):
     """Output, moments and all gradients in float64; computed in `dtype` if given."""
     given = [
@@ -77,14 +83,15 @@ def away_from_the_corner(tensors, dtype):
     return x, residual, weight, bias, upstream.masked_fill(near, 0)
 
 
+@pytest.mark.parametrize("function", [batch_norm_relu, keeping_the_residual], ids=["keeps y", "keeps residual"])
 @pytest.mark.parametrize("with_residual", [False, True], ids=["alone", "residual"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_outputs_moments_and_gradients_are_those_of_float64(shape, dtype, with_residual):
+def test_outputs_moments_and_gradients_are_those_of_float64(shape, dtype, with_residual, function):
     tensors = away_from_the_corner(case(shape, dtype, with_residual), dtype)
     truth = run(eager, *tensors, dtype=torch.float64)
     others = run(eager, *tensors)
-    for one, other, true in zip(run(batch_norm_relu, *tensors), others, truth, strict=True):
+    for one, other, true in zip(run(function, *tensors), others, truth, strict=True):
         scale = true.abs().max() + 1e-30
         error, allowed = (one - true).abs().max(), (other - true).abs().max()
         assert error <= allowed + ULPS[dtype] * EPSILON[dtype] * scale
@@ -143,11 +150,39 @@ def test_the_same_bits_for_any_number_of_threads(with_residual):
         assert all(map(torch.equal, found[0], other))
 
 
-def test_other_layouts_are_copied():
-    tensors = case((3, 16, 5, 4), torch.float32, True)
+@pytest.mark.parametrize("with_residual", [False, True], ids=["alone", "residual"])
+def test_other_layouts_are_copied(with_residual):
+    tensors = case((3, 16, 5, 4), torch.float32, with_residual)
     plain = [t if t is None or t.ndim == 1 else t.contiguous() for t in tensors]
     for one, other in zip(run(batch_norm_relu, *tensors), run(batch_norm_relu, *plain), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("with_residual", [False, True], ids=["alone", "residual"])
+def test_what_is_kept_for_the_backward_pass_decides_no_bit(with_residual):
+    tensors = case((9, 48, 41, 40), torch.float32, with_residual)
+    for one, other in zip(run(batch_norm_relu, *tensors), run(keeping_the_residual, *tensors), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="reads the resident set of Linux")
+@pytest.mark.parametrize("with_residual", [False, True], ids=["alone", "residual"])
+def test_a_gradient_in_another_layout_takes_no_memory_beside_the_results(with_residual):
+    """16 MiB a tensor: its copy is where the first result will lie."""
+    x, residual, weight, bias, upstream = case((4, 64, 128, 128), torch.float32, with_residual)
+    y, *moments = torch.ops.fastlt.batch_norm_relu(x, residual, weight, bias, EPS)
+    kept, nchw = y if with_residual else None, upstream.contiguous()
+    backward = torch.ops.fastlt.batch_norm_relu_backward
+    taken = peak_bytes(lambda: backward(nchw, x, None, kept, weight, bias, *moments, EPS))
+    assert taken / 2**20 < (2 if with_residual else 1) * 16 + 8
+
+
+def test_a_gradient_given_is_not_written():
+    x, residual, weight, bias, upstream = case((3, 16, 5, 4), torch.float32, True)
+    y, *moments = torch.ops.fastlt.batch_norm_relu(x, residual, weight, bias, EPS)
+    for passed in (upstream.clone(), upstream.contiguous()):
+        torch.ops.fastlt.batch_norm_relu_backward(passed, x, None, y, weight, bias, *moments, EPS)
+        assert torch.equal(passed, upstream)
 
 
 def test_takes_an_expanded_gradient_and_writes_no_input():
@@ -195,9 +230,9 @@ def test_the_operators_are_what_torch_is_told(with_residual):
     x, residual, weight, bias, upstream = case((3, 16, 5, 4), torch.float32, with_residual)
     y, mean, variance = batch_norm_relu(x, residual, weight, bias, EPS)
     torch.library.opcheck(torch.ops.fastlt.batch_norm_relu.default, (x, residual, weight, bias, EPS))
-    output = y if with_residual else None
-    arguments = (upstream, x, output, weight, bias, mean, variance, EPS)
-    torch.library.opcheck(torch.ops.fastlt.batch_norm_relu_backward.default, arguments)
+    for kept in [(residual, None), (None, y)] if with_residual else [(None, None)]:
+        arguments = (upstream, x, *kept, weight, bias, mean, variance, EPS)
+        torch.library.opcheck(torch.ops.fastlt.batch_norm_relu_backward.default, arguments)
 
 
 @pytest.mark.parametrize(
