@@ -53,8 +53,19 @@ void with_type(ScalarType type, const F& call) {
 template <class T>
 using Wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
-inline Tensor empty(const Tensor& like, torch::headeronly::IntHeaderOnlyArrayRef sizes, ScalarType type) {
-  return torch::stable::new_empty(like, sizes, type);
+// Not through the dispatcher, which takes longer than the kernel of a small batch; below an operator nothing listens.
+inline Tensor empty(const Tensor& like, std::initializer_list<int64_t> sizes, ScalarType type) {
+  constexpr size_t MOST = 2;
+  int64_t strides[MOST] = {}, apart = 1;
+  require(sizes.size() <= MOST, "empty: ", sizes.size(), " dimensions");
+  for (size_t d = sizes.size(); d-- > 0; apart *= sizes.begin()[d]) strides[d] = apart;
+  int32_t device;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device));
+  AtenTensorHandle made;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
+      sizes.size(), sizes.begin(), strides, torch::stable::detail::to<int32_t>(torch::stable::detail::from(type)), device,
+      like.get_device_index(), &made));
+  return Tensor(made);
 }
 // Asks first: going through the dispatcher for nothing costs a small batch more than its kernel.
 inline Tensor as_contiguous(const Tensor& x) { return x.is_contiguous() ? x : torch::stable::contiguous(x); }

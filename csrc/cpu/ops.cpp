@@ -81,6 +81,11 @@ Tensor loss_of(const std::vector<double>& rows, const Tensor& like, int64_t redu
   return is_double ? loss_of<double>(rows, like, reduction, factor) : loss_of<float>(rows, like, reduction, factor);
 }
 
+template <class Call>
+Tensor gradient_or_nothing(const Call& call, bool gradient) {
+  return gradient ? empty(call.logits, {call.rows, call.classes}, call.logits.scalar_type()) : nothing(call.logits);
+}
+
 // ---- sigmoid_loss
 
 struct SigmoidResult {
@@ -125,7 +130,6 @@ template <class R>
 SigmoidResult run_sigmoid(const SigmoidCall& call, const std::optional<Tensor>& upstream, bool logits_gradient,
                           bool class_gradients) {
   const ScalarType wide = wide_type(call.logits.scalar_type());
-  SigmoidResult result{nothing(call.logits, wide), nothing(call.logits), nothing(call.logits, wide)};
   std::vector<double> row_loss(call.rows);
   const bool with_vectors = call.has_vectors() || class_gradients;
   const Buffer<R> vectors(with_vectors ? CLASS_VECTORS * padded(call.classes) : 0);
@@ -142,10 +146,9 @@ SigmoidResult run_sigmoid(const SigmoidCall& call, const std::optional<Tensor>& 
   rows.gammas[0] = call.gamma_positive, rows.gammas[1] = call.gamma_negative, rows.gammas[2] = call.gamma_unknown;
   rows.margin = call.margin, rows.detach_focus = call.detach_focus, rows.ignore_unknown = call.ignore_unknown;
   rows.classes = call.classes, rows.scaling = scaling_of(upstream, call.factor()), rows.row_loss = row_loss.data();
-  if (logits_gradient) {
-    result.grad_logits = torch::stable::empty_like(call.logits);
-    rows.grad_logits = result.grad_logits.mutable_data_ptr();
-  }
+  const Tensor grad_logits = gradient_or_nothing(call, logits_gradient);
+  if (logits_gradient) rows.grad_logits = grad_logits.mutable_data_ptr();
+  std::optional<Tensor> grad_classes;
   const auto kernel = kernels().sigmoid[storage_of(call.logits.scalar_type())];
   if (class_gradients) {
     const int64_t blocks = (call.rows + ROWS_A_BLOCK - 1) / ROWS_A_BLOCK;
@@ -158,12 +161,12 @@ SigmoidResult run_sigmoid(const SigmoidCall& call, const std::optional<Tensor>& 
         kernel(rows, b * ROWS_A_BLOCK, std::min((b + 1) * ROWS_A_BLOCK, call.rows), own);
       }
     });
-    result.grad_classes = sum_of_blocks(sums.data(), call, blocks);
+    grad_classes = sum_of_blocks(sums.data(), call, blocks);
   } else {
     over_rows(call.rows, call.classes, [&](int64_t begin, int64_t end) { kernel(rows, begin, end, nullptr); });
   }
-  if (!upstream) result.loss = loss_of(row_loss, call.logits, call.reduction, call.factor());
-  return result;
+  return {upstream ? nothing(call.logits, wide) : loss_of(row_loss, call.logits, call.reduction, call.factor()),
+          grad_logits, grad_classes ? *grad_classes : nothing(call.logits, wide)};
 }
 SigmoidResult run_sigmoid(const SigmoidCall& call, const std::optional<Tensor>& upstream, bool logits_gradient,
                           bool class_gradients) {
@@ -210,21 +213,19 @@ struct RowResult {
 template <class Rows, class Call>
 RowResult run_rows(void (*kernel)(const Rows&, int64_t, int64_t, void*), Rows rows, const Call& call,
                    int64_t scratch_rows, const std::optional<Tensor>& upstream, bool gradient) {
-  RowResult result{nothing(call.logits, wide_type(call.logits.scalar_type())), nothing(call.logits)};
   std::vector<double> row_loss(call.rows);
   const double factor = mean_factor(call.reduction, call.rows);
   rows.logits = call.logits.const_data_ptr(), rows.classes = call.classes;
   rows.scaling = scaling_of(upstream, factor), rows.row_loss = row_loss.data();
-  if (gradient) {
-    result.grad_logits = torch::stable::empty_like(call.logits);
-    rows.grad_logits = result.grad_logits.mutable_data_ptr();
-  }
+  const Tensor grad_logits = gradient_or_nothing(call, gradient);
+  if (gradient) rows.grad_logits = grad_logits.mutable_data_ptr();
   over_rows(call.rows, scratch_rows * call.classes, [&](int64_t begin, int64_t end) {
     std::vector<double> scratch(scratch_rows * padded(call.classes));  // wide enough for either type
     kernel(rows, begin, end, scratch.data());
   });
-  if (!upstream) result.loss = loss_of(row_loss, call.logits, call.reduction, factor);
-  return result;
+  return {upstream ? nothing(call.logits, wide_type(call.logits.scalar_type()))
+                   : loss_of(row_loss, call.logits, call.reduction, factor),
+          grad_logits};
 }
 
 RowResult run_lsep(const LsepCall& call, const std::optional<Tensor>& upstream, bool gradient) {

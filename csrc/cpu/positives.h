@@ -29,15 +29,16 @@ struct Positives {
     if (few) list(positive, columns);
   }
 
-  // Four at a time whether there are any or not: how many there are is what a processor cannot foresee.
+  // Four at a time whether there are any or not, none of 64 included: what a processor cannot foresee is how many.
   FASTLT_METHOD void list(const uint64_t* positive, int columns) {
     uint16_t* next = at;
     for (int j = 0; j < columns; j += 64) {
       uint64_t bits = positive[j / 64];
-      if (!bits) continue;
       const int found = __builtin_popcountll(bits);
-      for (int k = 0; k < found; k += 4)
+      int k = 0;
+      do
         for (int m = k; m < k + 4; ++m, bits &= bits - 1) next[m] = j + __builtin_ctzll(bits | 1ull << 63);
+      while ((k += 4) < found);
       next += found;
     }
   }

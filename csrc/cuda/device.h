@@ -54,7 +54,7 @@ inline void check_launches(const char* op) {
   require(error == cudaSuccess, op, ": CUDA refused a launch: ", cudaGetErrorString(error));
 }
 
-inline Tensor zeros(const Tensor& like, torch::headeronly::IntHeaderOnlyArrayRef sizes, ScalarType type) {
+inline Tensor zeros(const Tensor& like, std::initializer_list<int64_t> sizes, ScalarType type) {
   Tensor x = empty(like, sizes, type);
   return torch::stable::zero_(x);
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 
 import torch
-from torch import _C, Tensor
+from torch import _C, Tensor, float16, is_grad_enabled
 
 from fastlt.errors import UserNotice
 from fastlt.ops.registration import register, register_norm
@@ -40,7 +40,7 @@ class Kernels:
         Not for rows, whose gradients are for upstream gradients yet unknown, and not for float16, where small ones
         would be lost before a loss scale could lift them.
         """
-        if not (self.makes_gradients and reduction and torch.is_grad_enabled()) or x.dtype == torch.float16:
+        if not (self.makes_gradients and reduction and is_grad_enabled()) or x.dtype == float16:
             return 0
         return int(x.requires_grad or any(other is not None and other.requires_grad for other in others))
 
@@ -61,7 +61,7 @@ def description() -> str:
 
 def kernels_for(x: Tensor) -> Kernels | None:
     """Who computes the losses of x; None stands for the references."""
-    return _serving[_device_type(x.device.type)]
+    return _serving[_device_type("cpu" if x.is_cpu else x.device.type)]  # the former is much sooner known
 
 
 @contextmanager

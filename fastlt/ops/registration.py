@@ -82,7 +82,8 @@ class Loss:
             first, *others = ctx.saved_tensors
             found = (first if is_one else first * upstream, *(other * upstream for other in others))
         else:
-            found = self.backward(upstream, *ctx.saved_tensors, *ctx.settings, *self.flags(needs))
+            with _C._ExcludeDispatchKeyGuard(_WITHOUT_AUTOCAST):
+                found = self.backward(upstream, *ctx.saved_tensors, *ctx.settings, *self.flags(needs))
             found = found if isinstance(found, tuple) else (found,)
         found = self.placed(found, needs)
         return [g if need else None for g, need in zip_longest(found, needs)]
@@ -142,8 +143,7 @@ def _function(loss: Loss) -> type[Function]:
         return result
 
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        with _C._ExcludeDispatchKeyGuard(_WITHOUT_AUTOCAST):
-            return tuple(loss.gradients(ctx, upstream, _is_one(upstream)))
+        return tuple(loss.gradients(ctx, upstream, _is_one(upstream)))
 
     members = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
     return type(loss.name, (Function,), members)
