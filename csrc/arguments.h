@@ -53,12 +53,12 @@ void with_type(ScalarType type, const F& call) {
 template <class T>
 using Wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
-// Not through the dispatcher, which takes longer than the kernel of a small batch; below an operator nothing listens.
+// On the CPU not through the dispatcher, which takes longer than the kernel of a small batch; nothing listens down here.
 inline Tensor empty(const Tensor& like, std::initializer_list<int64_t> sizes, ScalarType type) {
   constexpr size_t MOST = 2;
   int64_t strides[MOST] = {}, apart = 1;
   require(sizes.size() <= MOST, "empty: ", sizes.size(), " dimensions");
-  for (size_t d = sizes.size(); d-- > 0; apart *= sizes.begin()[d]) strides[d] = apart;
+  for (size_t d = sizes.size(); d-- > 0; apart *= std::max<int64_t>(sizes.begin()[d], 1)) strides[d] = apart;
   int32_t device;
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device));
   AtenTensorHandle made;

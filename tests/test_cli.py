@@ -242,6 +242,13 @@ def test_light_commands_import_nothing_heavy(digits, arguments):
     assert "HEAVY []" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("method", ["hybrid_sc", "hybrid_psc", "crt", "tau_norm"])
+def test_a_methods_options_are_read_without_timm(method):
+    look = f"import sys; from fastlt import methods; methods.options({method!r}); print('timm' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "False\n", done.stdout + done.stderr
+
+
 def test_every_command_has_help_with_an_example():
     from click.testing import CliRunner
 

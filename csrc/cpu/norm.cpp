@@ -204,6 +204,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> run_backward(const Tensor& grad, cons
   const bool lies_like_x = is_channels_last(grad);
   Tensor first = torch::stable::empty_like(x);
   if (!lies_like_x) torch::stable::copy_(first, grad);
+  require(!(residual && y), op, ": either the residual or y tells what was cut off, not both");
   const bool added = residual || y;
   Tensor grad_x = added ? torch::stable::empty_like(x) : first, grad_residual = added ? first : nothing(x);
   Tensor grad_weight = empty(x, {channels}, wide), grad_bias = empty(x, {channels}, wide);

@@ -17,7 +17,7 @@ struct NormColumns {
 // Values that lie alike, row by row.
 struct NormRows {
   const void *x, *residual;  // residual: added before the ReLU; null
-  void* y;                   // null in the backward pass: made anew
+  void* y;                   // null in the backward pass if it is to be made anew, of x and the residual
   const void* grad;          // of y
   void *grad_masked, *grad_x;  // grad_masked: grad where y > 0, which is the residual's gradient; null without one
   NormColumns columns;

@@ -97,8 +97,8 @@ def with_small_stem(resnet: nn.Module) -> nn.Module:
 
 
 def _spatial_mean(x: Tensor) -> Tensor:
-    """[B, C, h, w] -> [B, C]. The gradient of a sum is a view, one value for all pixels; that of a mean is as large
-    as x."""
+    """[B, C, h, w] -> [B, C]. The gradient of a sum is a view, one value for all pixels, but for half types; that of a
+    mean is as large as x."""
     total = x.sum((2, 3), dtype=wide(x.dtype))
     return (total / (x.shape[2] * x.shape[3])).to(x.dtype)
 

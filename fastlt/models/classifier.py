@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from timm.models.resnet import ResNet
+import functools
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from fastlt.errors import UserError
 from fastlt.models.cifar_resnet import CifarResNet
-
-_POOL_AND_CLASSIFY = (ResNet, CifarResNet)  # whose head is nothing else
 
 
 def classifier_names(model: nn.Module) -> set[str]:
@@ -27,10 +27,20 @@ def pooled_features(model: nn.Module, images: Tensor) -> Tensor:
 def features_and_logits(model: nn.Module, maps: Tensor, rows: int) -> tuple[Tensor, Tensor]:
     """Of what `forward_features` gave: what the classifier sees of the first rows [rows, D], and logits of the others
     [B - rows, C]."""
-    if isinstance(model, _POOL_AND_CLASSIFY):  # pooled before they are parted: parting maps costs a copy in backward
-        features = model.forward_head(maps, pre_logits=True)
-        return features[:rows], model.get_classifier()(features[rows:])
-    return model.forward_head(maps[:rows], pre_logits=True), model.forward_head(maps[rows:])
+    sizes = [rows, len(maps) - rows]
+    if type(model).forward_head in _pooling_heads():  # pooled first: to part the maps costs a copy of them in backward
+        first, others = model.forward_head(maps, pre_logits=True).split(sizes)
+        return first, model.get_classifier()(others)
+    first, others = maps.split(sizes)
+    return model.forward_head(first, pre_logits=True), model.forward_head(others)
+
+
+@functools.cache
+def _pooling_heads() -> tuple[Callable, ...]:
+    """Heads that are a pooling, dropout and the classifier: with `pre_logits` they do all but the last."""
+    from timm.models.resnet import ResNet
+
+    return ResNet.forward_head, CifarResNet.forward_head
 
 
 def linear_classifier(model: nn.Module, asker: str) -> nn.Linear:

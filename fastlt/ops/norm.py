@@ -25,9 +25,9 @@ def batch_norm_relu(
 
     `x` and `residual` [B, C, H, W] on the CPU, of one type (float64, float32, bfloat16 or float16), not empty;
     `weight` and `bias` [C] float32, float64 beside float64. Other layouts than channels-last are copied. The moments
-    are float32 or float64 likewise, and the same for any number of threads. Cannot be differentiated twice. What was
-    cut off is known in the backward pass by y, which is kept for it, or by the residual in its place: `keep_residual`
-    where something else keeps that anyway.
+    are float32 or float64 likewise, and the same for any number of threads. Cannot be differentiated twice. With a
+    residual, what was cut off is known in the backward pass by y, which is kept for it, or by the residual in its
+    place: `keep_residual` where something else keeps that anyway.
     Raises RuntimeError for wrong shapes and types. Needs the compiled library: ask `available` first.
     """
     return _BatchNormReLU.apply(x, residual, weight, bias, eps, keep_residual)

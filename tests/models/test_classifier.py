@@ -32,6 +32,13 @@ def test_features_of_some_rows_and_logits_of_the_others_are_those_of_the_network
         assert torch.allclose(one, other)
 
 
+def test_the_gradient_of_pooled_maps_is_a_view():
+    model = backbones.create(ModelConfig(backbone="cifar_resnet8"), 5)
+    maps = model.forward_features(torch.randn(5, 3, 32, 32)).detach().requires_grad_()
+    (gradient,) = gradients(features_and_logits(model, maps, 3), maps)
+    assert gradient.stride()[2:] == (0, 0)
+
+
 @pytest.mark.parametrize("backbone", ["cifar_resnet8", "resnet18", "mobilenetv3_small_050"])
 def test_dropout_acts_before_the_classifier(backbone):
     torch.manual_seed(0)

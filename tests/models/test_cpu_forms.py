@@ -155,6 +155,25 @@ def test_blocks_with_something_between_a_norm_and_its_relu_stay_as_they_are(name
 
 
 @needs_library
+@pytest.mark.parametrize("backbone", ["cifar_resnet8", "resnet18", "resnet50"])
+def test_blocks_keep_their_input_in_place_of_their_output_where_it_is_the_shortcut(backbone, monkeypatch):
+    network, asked = cpu_forms.take(made(backbone)), {}
+    operator = norm.batch_norm_relu
+
+    def asking(x, residual, *others):
+        if residual is not None:
+            asked.setdefault(others[-1], []).append(tuple(residual.shape))
+        return operator(x, residual, *others)
+
+    monkeypatch.setattr(norm, "batch_norm_relu", asking)
+    step(network, picture())
+    turned = 2 if "cifar" in backbone else 4 if backbone == "resnet50" else 3  # where a stage begins with other shapes
+    blocks = sum(type(module).__name__.startswith("Fused") for module in network.modules())
+    assert len(asked[False]) == turned
+    assert len(asked.get(True, [])) == blocks - turned
+
+
+@needs_library
 def test_a_block_with_dropped_paths_stays_as_it_is():
     network = cpu_forms.take(timm.create_model("resnet50", drop_path_rate=0.5))
     assert type(network.layer4[2]) is not FusedBottleneck

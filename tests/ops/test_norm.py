@@ -159,7 +159,7 @@ def test_other_layouts_are_copied(with_residual):
 
 
 @pytest.mark.parametrize("with_residual", [False, True], ids=["alone", "residual"])
-def test_what_is_kept_for_the_backward_pass_decides_no_bit(with_residual):
+def test_what_is_kept_for_the_backward_pass_decides_no_bit_of_float32(with_residual):
     tensors = case((9, 48, 41, 40), torch.float32, with_residual)
     for one, other in zip(run(batch_norm_relu, *tensors), run(keeping_the_residual, *tensors), strict=True):
         assert torch.equal(one, other)
@@ -177,12 +177,42 @@ def test_a_gradient_in_another_layout_takes_no_memory_beside_the_results(with_re
     assert taken / 2**20 < (2 if with_residual else 1) * 16 + 8
 
 
-def test_a_gradient_given_is_not_written():
-    x, residual, weight, bias, upstream = case((3, 16, 5, 4), torch.float32, True)
+@pytest.mark.parametrize("kept", ["nothing", "y", "residual"])
+def test_the_backward_pass_writes_no_input(kept):
+    x, residual, weight, bias, upstream = case((3, 16, 5, 4), torch.float32, kept != "nothing")
     y, *moments = torch.ops.fastlt.batch_norm_relu(x, residual, weight, bias, EPS)
-    for passed in (upstream.clone(), upstream.contiguous()):
-        torch.ops.fastlt.batch_norm_relu_backward(passed, x, None, y, weight, bias, *moments, EPS)
-        assert torch.equal(passed, upstream)
+    instead = (residual if kept == "residual" else None, y if kept == "y" else None)
+    for gradient in (upstream.clone(), upstream.contiguous()):
+        passed = [gradient, x, *instead, weight, bias, *moments]
+        before = [t if t is None else t.clone() for t in passed]
+        torch.ops.fastlt.batch_norm_relu_backward(*passed, EPS)
+        assert all(one is None or torch.equal(one, other) for one, other in zip(passed, before, strict=True))
+
+
+def test_a_residual_without_gradient_gets_none():
+    x, residual, weight, bias, upstream = case((3, 16, 5, 4), torch.float32, True)
+    for function in (batch_norm_relu, keeping_the_residual):
+        y, *_ = function(x.requires_grad_(), residual, weight, bias, EPS)
+        y.backward(upstream)
+        assert residual.grad is None
+
+
+def test_a_residual_that_is_the_input_gets_both_gradients():
+    x, _, weight, bias, upstream = case((3, 16, 5, 4), torch.float64, False)
+    found = []
+    for function in (batch_norm_relu, keeping_the_residual, eager):
+        leaf = x.clone().requires_grad_()
+        function(leaf, leaf, weight, bias, EPS)[0].backward(upstream)
+        found.append(leaf.grad)
+    assert torch.allclose(found[0], found[2]) and torch.allclose(found[1], found[2])
+
+
+def test_a_kept_residual_must_not_be_changed():
+    x, residual, weight, bias, upstream = case((3, 16, 5, 4), torch.float32, True)
+    y, *_ = keeping_the_residual(x.requires_grad_(), residual, weight, bias, EPS)
+    residual.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.backward(upstream)
 
 
 def test_takes_an_expanded_gradient_and_writes_no_input():
@@ -218,9 +248,10 @@ def test_moments_carry_no_gradient_and_a_second_derivative_is_refused():
 
 
 @pytest.mark.parametrize("with_residual", [False, True], ids=["alone", "residual"])
-def test_compiles_whole(with_residual):
+@pytest.mark.parametrize("function", [batch_norm_relu, keeping_the_residual], ids=["keeps y", "keeps residual"])
+def test_compiles_whole(with_residual, function):
     tensors = case((3, 16, 5, 4), torch.float32, with_residual)
-    compiled = torch.compile(batch_norm_relu, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
     for one, other in zip(run(compiled, *tensors), run(batch_norm_relu, *tensors), strict=True):
         assert torch.equal(one, other)
 
@@ -252,3 +283,22 @@ def test_wrong_inputs_are_named(change, words):
     given |= {name: t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for name, t in change.items()}
     with pytest.raises(RuntimeError, match=words):
         torch.ops.fastlt.batch_norm_relu(*given.values(), EPS)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"grad": values((3, 16, 5, 5))}, "grad must be"),
+        ({"grad": values((3, 16, 5, 4), torch.bfloat16)}, "grad must be"),
+        ({"residual": values((3, 16, 4, 5))}, "residual must be"),
+        ({"residual": values((3, 16, 5, 4)).contiguous()}, "residual must be channels-last"),
+        ({"y": values((2, 16, 5, 4))}, "y must be"),
+        ({"y": values((3, 16, 5, 4)), "residual": values((3, 16, 5, 4))}, "not both"),
+    ],
+    ids=["another shape", "another type", "a turned residual", "another layout", "fewer outputs", "both"],
+)
+def test_wrong_inputs_of_the_backward_pass_are_named(change, words):
+    x, ones = values((3, 16, 5, 4)), torch.ones(16)
+    passed = {"grad": x, "x": x, "residual": None, "y": None} | change
+    with pytest.raises(RuntimeError, match=words):
+        torch.ops.fastlt.batch_norm_relu_backward(*passed.values(), ones, ones, ones, ones, EPS)
