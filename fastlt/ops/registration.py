@@ -12,6 +12,7 @@ operator itself is called, which torch.library knows. Both have the same rule, `
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -79,24 +80,24 @@ class Loss:
             raise RuntimeError(f"{self.name}: its gradient cannot be differentiated again (create_graph=True)")
         needs = ctx.needs_input_grad
         if ctx.made:
-            first, *others = ctx.saved_tensors
-            found = (first if is_one else first * upstream, *(other * upstream for other in others))
+            found = ctx.saved_tensors if is_one else [gradient * upstream for gradient in ctx.saved_tensors]
         else:
+            flags = self.flags(needs)
             with _C._ExcludeDispatchKeyGuard(_WITHOUT_AUTOCAST):
-                found = self.backward(upstream, *ctx.saved_tensors, *ctx.settings, *self.flags(needs))
-            found = found if isinstance(found, tuple) else (found,)
-        found = self.placed(found, needs)
+                found = self.backward(upstream, *ctx.saved_tensors, *ctx.settings, *flags)
+            found = self.present(found if isinstance(found, tuple) else (found,), 1 + any(flags))
+        found = self.placed(found)
         return [g if need else None for g, need in zip_longest(found, needs)]
 
     def present(self, made: tuple[Tensor, ...], wanted: int) -> tuple[Tensor, ...]:
-        """Those of the outputs of the forward operator that hold gradients."""
+        """Each gradient among the outputs of an operator behind the loss, of which so many hold some."""
         return made
 
     def flags(self, needs: tuple[bool, ...]) -> tuple[bool, ...]:
         """What the backward operator takes last."""
         return ()
 
-    def placed(self, found: tuple[Tensor, ...], needs: tuple[bool, ...]) -> tuple[Tensor | None, ...]:
+    def placed(self, found: Sequence[Tensor]) -> Sequence[Tensor | None]:
         """The gradients in the order of the forward operator's first arguments."""
         return found
 
@@ -107,14 +108,14 @@ class SigmoidLoss(Loss):
     COMPENSATION = slice(2, 6)  # the arguments that they belong to
 
     def present(self, made: tuple[Tensor, ...], wanted: int) -> tuple[Tensor, ...]:
-        return made[:wanted]
+        return (made[0], *made[1].unbind(0)) if wanted == 2 else made[:1]
 
     def flags(self, needs: tuple[bool, ...]) -> tuple[bool, ...]:
         return (any(needs[self.COMPENSATION]),)
 
-    def placed(self, found: tuple[Tensor, ...], needs: tuple[bool, ...]) -> tuple[Tensor | None, ...]:
-        logits = found[0]
-        return (logits, None, *found[1].unbind(0)) if any(needs[self.COMPENSATION]) else (logits,)
+    def placed(self, found: Sequence[Tensor]) -> Sequence[Tensor | None]:
+        logits, *of_classes = found
+        return (logits, None, *of_classes)
 
 
 @functools.cache
