@@ -1,6 +1,6 @@
 // What the kernels of one instruction set offer to ops.cpp: plain structs and function pointers, so that nothing compiled
-// for AVX is shared with code that must run everywhere. "wide" is float, or double for double inputs. Class vectors and
-// scratch rows are padded to a multiple of PADDING values, so that vectors may be read past C.
+// for AVX is shared with code that must run everywhere. "wide" is float, or double for double inputs. Class sums, the
+// prior and scratch rows are padded to a multiple of PADDING values, so that vectors may be read past C.
 #pragma once
 #include <stdint.h>
 
@@ -27,7 +27,7 @@ static inline R scale_of(const Scaling& s, int64_t row) {
 struct SigmoidRows {
   const void* logits;     // [B, C]
   const int8_t* targets;  // [B, C]
-  const void* vectors[6]; // wide, padded; null: no class vectors at all (ops.cpp fills in what only some of them lack)
+  const void* vectors[6]; // [C] wide; null: no class vectors at all (ops.cpp fills in what only some of them lack)
   const void* weight;     // [B, C] wide or bytes, or null
   bool weight_is_bytes;
   double gammas[3];       // positive, negative, unknown

@@ -92,21 +92,28 @@ struct SigmoidResult {
   Tensor loss, grad_logits, grad_classes;
 };
 
-// The six class vectors padded, with 1 or 0 for those that are absent and in the padding.
+// The class vectors, with ones for scales and weights that are absent and zeros for shifts. It must not outlive the call.
 template <class R>
-void pad_vectors(const SigmoidCall& call, R* padded_vectors) {
-  const int64_t step = padded(call.classes);
-  const auto pad = [&](int64_t begin, int64_t end) {
-    for (int64_t k = begin; k < end; ++k) {
+class ClassVectors {
+ public:
+  explicit ClassVectors(const SigmoidCall& call) {
+    for (int k = 0; k < CLASS_VECTORS; ++k) {
       const bool is_shift = k == POSITIVE_SHIFT || k == NEGATIVE_SHIFT;
-      R* values = padded_vectors + k * step;
-      const int64_t given = call.vectors[k] ? call.classes : 0;
-      if (given) std::copy_n(static_cast<const R*>(call.vectors[k]->const_data_ptr()), given, values);
-      std::fill(values + given, values + step, is_shift ? R(0) : R(1));
+      if (call.vectors[k]) values_[k] = static_cast<const R*>(call.vectors[k]->const_data_ptr());
+      else values_[k] = is_shift ? filled(zeros_, call.classes, R(0)) : filled(ones_, call.classes, R(1));
     }
-  };
-  over_rows(CLASS_VECTORS, step, pad, COPIES_A_THREAD);
-}
+  }
+  ClassVectors(const ClassVectors&) = delete;
+  const R* operator[](int k) const { return values_[k]; }
+
+ private:
+  static const R* filled(std::vector<R>& vector, int64_t count, R value) {
+    if (vector.empty()) vector.assign(count, value);
+    return vector.data();
+  }
+  const R* values_[CLASS_VECTORS];
+  std::vector<R> zeros_, ones_;
+};
 
 // Each block of rows has class sums of its own; they are added in the order of the blocks.
 template <class R>
@@ -132,12 +139,12 @@ SigmoidResult run_sigmoid(const SigmoidCall& call, const std::optional<Tensor>& 
   const ScalarType wide = wide_type(call.logits.scalar_type());
   std::vector<double> row_loss(call.rows);
   const bool with_vectors = call.has_vectors() || class_gradients;
-  const Buffer<R> vectors(with_vectors ? CLASS_VECTORS * padded(call.classes) : 0);
+  std::optional<ClassVectors<R>> vectors;
   SigmoidRows rows{};
   rows.logits = call.logits.const_data_ptr(), rows.targets = call.targets.const_data_ptr<int8_t>();
   if (with_vectors) {
-    pad_vectors(call, vectors.data());
-    for (int k = 0; k < CLASS_VECTORS; ++k) rows.vectors[k] = vectors.data() + k * padded(call.classes);
+    vectors.emplace(call);
+    for (int k = 0; k < CLASS_VECTORS; ++k) rows.vectors[k] = (*vectors)[k];
   }
   if (call.weight) {
     rows.weight = call.weight->const_data_ptr();

@@ -49,13 +49,15 @@ struct Columns {
   using R = typename Vector<V>::Real;
   const R* vectors[6] = {};
   R* sums[4] = {};
-  FASTLT_METHOD Columns from(int64_t j) const {
+  int count = Vector<V>::width;  // of columns: class vectors end there, class sums are padded
+  FASTLT_METHOD Columns from(int64_t j, int n = Vector<V>::width) const {
     Columns later;
+    later.count = n;
     for (int k = 0; k < 6; ++k) later.vectors[k] = vectors[k] + j;
     for (int k = 0; k < 4; ++k) later.sums[k] = sums[k] + j;
     return later;
   }
-  FASTLT_METHOD V vector(int k) const { return Vector<V>::load(vectors[k]); }
+  FASTLT_METHOD V vector(int k) const { return Vector<V>::load(vectors[k], count, R(0)); }
   FASTLT_METHOD void add(int k, V value) const { Vector<V>::store(sums[k], Vector<V>::load(sums[k]) + value); }
 };
 
@@ -68,7 +70,12 @@ struct Counted {
   Mask lanes;
 };
 
-constexpr int BLOCK = 32;  // vectors
+// Vectors whose losses are added up as floats, lane by lane.
+constexpr int TILE = 32;
+// Vectors of a row worked on together. Where positives are worked on by themselves, several tiles make fuller vectors of
+// them; but class vectors and sums shall stay in the first-level cache until then.
+template <bool VECTORS>
+constexpr int BLOCK = LANES < 16 || VECTORS ? TILE : 4 * TILE;
 
 // The logit that the formula is of.
 template <bool VECTORS, class V, class Positive>
@@ -176,8 +183,8 @@ constexpr int HALF_A_PAGE = 2048;
 
 // Lanes of all kinds.
 template <class V, Form FORM, bool VECTORS, class T, class R>
-FASTLT_INLINE V mixed_block(const Block<T, R>& block, const SigmoidRows& a, const SigmoidSettings<R>& s,
-                            const Columns<V>& columns, bool sums) {
+FASTLT_APART V mixed_block(const Block<T, R>& block, const SigmoidRows& a, const SigmoidSettings<R>& s,
+                           const Columns<V>& columns, bool sums) {
   using Mask = typename Vector<V>::Mask;
   constexpr int W = Vector<V>::width;
   V total_loss(R(0));
@@ -192,7 +199,7 @@ FASTLT_INLINE V mixed_block(const Block<T, R>& block, const SigmoidRows& a, cons
     if (a.weight && a.weight_is_bytes) some = {false, Mask(some.lanes & (weight > V(R(0))))};
     const V gradient =
         vector_of_entries<V, FORM, VECTORS>(Vector<V>::load(block.logits + j, n, T{}), targets, a.weight, weight, some,
-                                            s, columns.from(j), sums, block.scale, loss);
+                                            s, columns.from(j, n), sums, block.scale, loss);
     if (block.gradient) Vector<V>::store(block.gradient + j, gradient, n);
     total_loss += loss;
   });
@@ -200,12 +207,12 @@ FASTLT_INLINE V mixed_block(const Block<T, R>& block, const SigmoidRows& a, cons
 }
 
 #if defined(__AVX512F__)
-// The sigmoids of a block, in the first-level cache. From a logit to its gradient with a margin are some 150 cycles, and
+// The sigmoids of a tile, in the first-level cache. From a logit to its gradient with a margin are some 150 cycles, and
 // a processor looks only so many operations ahead: in two passes of half the length it works on twice as many vectors.
 template <class V>
-struct SigmoidsOfBlock {
+struct SigmoidsOfTile {
   using R = typename Vector<V>::Real;
-  alignas(64) R q[BLOCK * Vector<V>::width], u[BLOCK * Vector<V>::width];
+  alignas(64) R q[TILE * Vector<V>::width], u[TILE * Vector<V>::width];
   FASTLT_METHOD void put(int64_t j, SigmoidPair<V> p) { Vector<V>::store(q + j, p.q), Vector<V>::store(u + j, p.u); }
   FASTLT_METHOD SigmoidPair<V> get(int64_t j) const {
     const V near = Vector<V>::load(q + j), far = Vector<V>::load(u + j);
@@ -215,48 +222,59 @@ struct SigmoidsOfBlock {
 
 // Few positives, known ones: all lanes are taken for negatives first, under masks, which cost nothing here, and the
 // positives after them. Telling the vectors that have positives from others would be guessed wrong time and again.
-template <class V, Form FORM, bool VECTORS, class T, class R>
-FASTLT_INLINE V negatives_of_block(const Block<T, R>& block, bool any_unknown, const SigmoidSettings<R>& s,
-                                   const Columns<V>& columns, bool sums) {
+// They are listed on the way, since whole numbers have ports of their own. Copies are passed: what is stored could change
+// what references refer to.
+template <class V, Form FORM, bool VECTORS, bool UNKNOWN, class T, class R, class Found>
+FASTLT_APART V negatives_of_block(Block<T, R> block, Found& positives, SigmoidSettings<R> s, Columns<V> columns,
+                                  bool sums) {
   using Mask = typename Vector<V>::Mask;
-  constexpr int AHEAD = FORM == MARGIN ? BLOCK * Vector<V>::width * sizeof(T) : HALF_A_PAGE;
-  const bool all = !sums && !any_unknown;  // what stands where positives are is written over later
+  constexpr int TILE_COLUMNS = TILE * Vector<V>::width;
+  constexpr int AHEAD = FORM == MARGIN ? TILE_COLUMNS * sizeof(T) : HALF_A_PAGE;
+  const bool all = !sums && !UNKNOWN;  // what stands where positives are is written over later
   const auto negatives = [&](int64_t j, int n) FASTLT_LAMBDA { return Vector<V>::zeros(block.targets + j, n); };
-  V total_loss(R(0));
-  SigmoidsOfBlock<V> sigmoids;
-  if constexpr (FORM == MARGIN) {
-    each_vector<V>(0, block.size, [&](int64_t j, int n) FASTLT_LAMBDA {
-      if (any_unknown && !any(negatives(j, n))) return;
-      const V x = Vector<V>::load(block.logits + j, n, T{});
-      sigmoids.put(j, sigmoid_pair(compensated<VECTORS>(x, Never{}, columns.from(j))));
-    });
-  }
-  each_vector<V>(0, block.size, [&](int64_t j, int n) FASTLT_LAMBDA {
+  SigmoidsOfTile<V> sigmoids;
+  V tile_loss;
+  const auto begin_vector = [&](int64_t j, int n) FASTLT_LAMBDA {
+    positives.list(j);
+    if (UNKNOWN && !any(negatives(j, n))) return;
+    const V x = Vector<V>::load(block.logits + j, n, T{});
+    sigmoids.put(j % TILE_COLUMNS, sigmoid_pair(compensated<VECTORS>(x, Never{}, columns.from(j, n))));
+  };
+  const auto end_vector = [&](int64_t j, int n) FASTLT_LAMBDA {
+    if constexpr (FORM != MARGIN) positives.list(j);
     fetch_ahead<AHEAD, V>(block, j);
     const Mask negative = negatives(j, n);
-    if (any_unknown && !any(negative)) {
+    if (UNKNOWN && !any(negative)) {
       if (block.gradient) Vector<V>::store(block.gradient + j, V(R(0)), n);
       return;
     }
     const V x = Vector<V>::load(block.logits + j, n, T{});
-    const Columns<V> here = columns.from(j);
+    const Columns<V> here = columns.from(j, n);
     Term<V> term;
-    if constexpr (FORM == MARGIN) term = margin_term(x, sigmoids.get(j), Never{}, Never{}, s);
+    if constexpr (FORM == MARGIN) term = margin_term(x, sigmoids.get(j % TILE_COLUMNS), Never{}, Never{}, s);
     else term = sigmoid_term<FORM>(compensated<VECTORS>(x, Never{}, here), Never{}, Never{}, s);
     V loss;
     const V gradient =
         gradient_of<VECTORS>(term, x, Never{}, Counted<Mask>{all, negative}, here, sums, V(block.scale), loss);
     if (block.gradient) Vector<V>::store(block.gradient + j, gradient, n);
-    total_loss = pick(negative, total_loss + loss, total_loss);
-  });
+    tile_loss = pick(negative, tile_loss + loss, tile_loss);
+  };
+  V total_loss(R(0));
+  for (int tile = 0; tile < block.size; tile += TILE_COLUMNS) {
+    const int end = block.size - tile < TILE_COLUMNS ? block.size : tile + TILE_COLUMNS;
+    tile_loss = V(R(0));
+    if constexpr (FORM == MARGIN) each_vector<V>(tile, end, begin_vector);
+    each_vector<V>(tile, end, end_vector);
+    total_loss += tile_loss;
+  }
   return total_loss;
 }
 
 // The positives gathered, worked on as vectors, and scattered: `at` are their columns. One loop for all that is gathered,
 // since the end of each loop is guessed wrong.
 template <class V, Form FORM, bool VECTORS, class T, class R>
-FASTLT_INLINE V positives_of_block(const Block<T, R>& block, const uint16_t* at, int count, const SigmoidSettings<R>& s,
-                                   const Columns<V>& columns, bool sums) {
+FASTLT_APART V positives_of_block(const Block<T, R>& block, const uint16_t* at, int count, const SigmoidSettings<R>& s,
+                                  const Columns<V>& columns, bool sums) {
   constexpr int W = Vector<V>::width, PLACES = VECTORS ? W : 1;
   V total_loss(R(0));
   for (int k = 0; k < count; k += W, at += W) {
@@ -295,10 +313,12 @@ FASTLT_INLINE V block_of_row(const Block<T, R>& block, const SigmoidRows& a, con
                              const Columns<V>& columns, bool sums) {
 #if defined(__AVX512F__)
   if constexpr (Vector<V>::width > 1) {
-    const Positives<BLOCK * Vector<V>::width> positives(block.targets, block.size);
+    Positives<BLOCK<VECTORS>, Vector<V>::width> positives(block.targets, block.size);
     if (!a.weight && positives.few && (s.ignore_unknown || !positives.any_unknown)) {
-      const V negatives = negatives_of_block<V, FORM, VECTORS>(block, positives.any_unknown, s, columns, sums);
-      return negatives + positives_of_block<V, FORM, VECTORS>(block, positives.at, positives.count, s, columns, sums);
+      const V loss = positives.any_unknown
+                         ? negatives_of_block<V, FORM, VECTORS, true>(block, positives, s, columns, sums)
+                         : negatives_of_block<V, FORM, VECTORS, false>(block, positives, s, columns, sums);
+      return loss + positives_of_block<V, FORM, VECTORS>(block, positives.at, positives.count, s, columns, sums);
     }
   }
 #endif
@@ -308,7 +328,7 @@ FASTLT_INLINE V block_of_row(const Block<T, R>& block, const SigmoidRows& a, con
 template <class V, class T, Form FORM, bool VECTORS>
 void sigmoid_rows_as(const SigmoidRows& a, int64_t begin, int64_t end, void* class_sums) {
   using R = typename Vector<V>::Real;
-  constexpr int COLUMNS = BLOCK * Vector<V>::width;
+  constexpr int COLUMNS = BLOCK<VECTORS> * Vector<V>::width;
   const SigmoidSettings<R> s = settings_of<R>(a);
   const int64_t C = a.classes;
   Columns<V> columns;

@@ -11,6 +11,8 @@
 #endif
 
 #define FASTLT_METHOD inline __attribute__((always_inline))
+// For loops whose constants shall have registers of their own.
+#define FASTLT_APART static __attribute__((noinline))
 
 namespace fastlt {
 namespace FASTLT_ISA {  // so that no name means two things in one library
@@ -368,11 +370,12 @@ struct Vector<double> {
   static FASTLT_METHOD void store(double* p, double x, int) { *p = x; }
 };
 
-// Calls with the first column and the number of columns of every vector of begin..end.
+// Calls with the first column and the number of columns of every vector of begin..end; the compiler knows that of whole ones.
 template <class V, class F>
 FASTLT_INLINE void each_vector(int64_t begin, int64_t end, const F& call) {
-  for (int64_t j = begin; j < end; j += Vector<V>::width)
-    call(j, end - j < Vector<V>::width ? (int)(end - j) : Vector<V>::width);
+  int64_t j = begin;
+  for (; end - j >= Vector<V>::width; j += Vector<V>::width) call(j, Vector<V>::width);
+  if (j < end) call(j, (int)(end - j));
 }
 // All columns but `skipped` (-1: none).
 template <class V, class F>
