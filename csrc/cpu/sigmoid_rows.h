@@ -70,10 +70,10 @@ struct Counted {
   Mask lanes;
 };
 
-// Vectors whose losses are added up as floats, lane by lane.
+// Vectors whose values stay in the first-level cache between two passes.
 constexpr int TILE = 32;
-// Vectors of a row worked on together. Where positives are worked on by themselves, several tiles make fuller vectors of
-// them; but class vectors and sums shall stay in the first-level cache until then.
+// Vectors of a row whose losses are added up as floats. Where positives are worked on by themselves, several tiles make
+// fuller vectors of them; but class vectors and sums shall stay in the first-level cache until then.
 template <bool VECTORS>
 constexpr int BLOCK = LANES < 16 || VECTORS ? TILE : 4 * TILE;
 

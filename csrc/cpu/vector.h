@@ -370,7 +370,7 @@ struct Vector<double> {
   static FASTLT_METHOD void store(double* p, double x, int) { *p = x; }
 };
 
-// Calls with the first column and the number of columns of every vector of begin..end; the compiler knows that of whole ones.
+// Calls with the first column and the number of columns of every vector of begin..end; of whole ones it is a constant.
 template <class V, class F>
 FASTLT_INLINE void each_vector(int64_t begin, int64_t end, const F& call) {
   int64_t j = begin;

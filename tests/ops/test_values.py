@@ -9,7 +9,7 @@ from loss_cases import BY_NAME, CASES, DTYPES, ONE_EACH, assert_same, wide
 from fastlt import ops
 from fastlt.ops import reference
 
-SHAPES = [(5, 7), (1, 1), (3, 33), (9, 80), (3, 4199)]
+SHAPES = [(5, 7), (1, 1), (3, 33), (9, 80), (3, 1101), (3, 4199)]
 SMALL = [(5, 7), (3, 33)]
 
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
