@@ -9,7 +9,8 @@
 //
 // A Backend has static functions (all tensors contiguous; wide = fp32, or fp64 for fp64 features):
 //   constexpr int64_t TILE_BYTES                          the size a tile should have
-//   normalise(x, unit)                                    x [N, D] of any type -> unit [N, D] wide, x / |x|; 0 for 0
+//   normalise(x, unit)                                    x [N, D] of any type -> rows 0 to N - 1 of unit, wide, x / |x|;
+//                                                         0 for 0
 //   inverse_norms(x, factor, inverse)                     inverse [N] wide = factor / |x|; 0 for 0
 //   prototype_rows(call, tile, scale, pass)               tile [R, C] holds dots of rows pass.first, pass.first + 1, ...
 //   supervised_rows(call, tile, pass)                     tile [R, N]
@@ -62,6 +63,10 @@ int64_t rows_in_a_tile(int64_t rows, int64_t columns, ScalarType wide) {
   return std::min(std::max<int64_t>(rows, 1), std::clamp<int64_t>(Backend::TILE_BYTES / bytes / 16 * 16, 16, 1024));
 }
 
+// Some matrix products sum the last rows in another order where no whole block of rows is left. With rows of zeros up to
+// whole blocks, a row's dots do not depend on how many rows stand beside it.
+inline int64_t whole_blocks(int64_t rows) { return (rows + 15) / 16 * 16; }
+
 // The gradient with respect to x as x's type; `wide_gradient` is reused where it has that type already.
 template <class Backend>
 Tensor projected(const Tensor& x, const Tensor& wide_gradient, bool over_norm) {
@@ -86,20 +91,22 @@ ContrastiveResult run_prototype(const ContrastiveCall& call, const std::optional
   const Tensor prototypes = call.prototypes->scalar_type() == wide ? *call.prototypes
                                                                    : torch::stable::to(*call.prototypes, wide);
   const int64_t classes = prototypes.size(0), step = rows_in_a_tile<Backend>(call.rows, classes, wide);
-  Tensor unit = empty(call.features, {call.rows, call.dims}, wide), scale = empty(unit, {classes}, wide);
+  Tensor unit = empty(call.features, {whole_blocks(call.rows), call.dims}, wide), scale = empty(unit, {classes}, wide);
+  Tensor beyond = rows_of(unit, call.rows, unit.size(0) - call.rows);
+  torch::stable::zero_(beyond);
   Backend::normalise(call.features, unit);
   Backend::inverse_norms(prototypes, 1 / call.temperature, scale);
 
   Pass pass{{}, upstream, mean_factor(call.reduction, call.rows), {}, gradient};
   if (!upstream) pass.loss = empty(unit, {call.rows}, wide);
-  const Tensor buffer = empty(unit, {step, classes}, wide);
+  const Tensor buffer = empty(unit, {whole_blocks(step), classes}, wide);
   const Tensor along_features = empty(unit, {gradient ? call.rows : 0, call.dims}, wide);
   Tensor along_prototypes = empty(unit, {gradient ? classes : 0, call.dims}, wide);
   if (gradient && call.rows == 0) torch::stable::zero_(along_prototypes);
   for (; pass.first < call.rows; pass.first += step) {
-    const int64_t count = std::min(step, call.rows - pass.first);
+    const int64_t count = std::min(step, call.rows - pass.first), whole = whole_blocks(count);
     const Tensor tile = rows_of(buffer, 0, count), block = rows_of(unit, pass.first, count);
-    product(block, transposed(prototypes), tile);
+    product(rows_of(unit, pass.first, whole), transposed(prototypes), rows_of(buffer, 0, whole));
     Backend::prototype_rows(call, tile, scale, pass);
     if (!gradient) continue;
     product(tile, prototypes, rows_of(along_features, pass.first, count));
