@@ -64,7 +64,7 @@ int64_t rows_in_a_tile(int64_t rows, int64_t columns, ScalarType wide) {
 }
 
 // Some matrix products sum the last rows in another order where no whole block of rows is left. With rows of zeros up to
-// whole blocks, a row's dots do not depend on how many rows stand beside it.
+// whole blocks, a row's dots did not depend on the number of rows on any processor tried, for 16 columns and more.
 inline int64_t whole_blocks(int64_t rows) { return (rows + 15) / 16 * 16; }
 
 // The gradient with respect to x as x's type; `wide_gradient` is reused where it has that type already.
